@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mounts that are compared, each as a process of its own, with its CPU time and memory."""
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _POLL_S = 0.002
 class MountProcess:
     """A running mount.
 
+    :ivar pid: of its process.
     :ivar started_s: when its command was started, on the monotonic clock.
     :ivar answered_s: when the kernel's table had it, on the monotonic clock.
     """
@@ -28,21 +30,16 @@ class MountProcess:
         self.mountpoint = mountpoint
         self.started_s = started_s
         self.answered_s = time.monotonic()
-        self._process = process
+        self.pid = process.pid
 
     def cpu_s(self) -> float:
         """User and system seconds used so far, by the process and its children, ended ones too."""
-        ticks = 0
-        for pid in _tree(self._process.pid):
-            with _passing():
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += sum(map(int, fields[11:15]))
-        return ticks / _TICKS_PER_S
+        return cpu_s(self.pid)
 
     def pss_bytes(self) -> int:
         """Memory of the process and its children, shared pages counted by their share."""
         total = 0
-        for pid in _tree(self._process.pid):
+        for pid in _tree(self.pid):
             with _passing():
                 total += _pss_bytes(pid)
         return total
@@ -54,11 +51,21 @@ class MountProcess:
         was read from the mount.
         """
         total = 0
-        for pid in _tree(self._process.pid):
+        for pid in _tree(self.pid):
             with _passing():
                 lines = Path(f"/proc/{pid}/io").read_text().splitlines()
                 total += sum(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
         return total
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process and its children so far, ended ones too."""
+    ticks = 0
+    for one in _tree(pid):
+        with _passing():
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / _TICKS_PER_S
 
 
 @contextlib.contextmanager

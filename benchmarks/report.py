@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page of results: each command writes its own section of it, and no other's."""
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _SECTIONS = {
     "metadata": "## A hundred thousand files\n\n`make bench-metadata`",
     "credits": "## What a library costs the account\n\n`make bench-credits`",
     "first_day": "## Copies on the first day\n\n`make bench-credits`",
+    "fsspec_ranges": "## Many parts at once by fsspec\n\n`make bench-fsspec`",
+    "cluster_export": "## A library of 500 TB on a cluster\n\n`make bench-cluster`",
 }
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m tests.first_contact``: run the tutorial, draw what it printed, for README and docs.
 
 Nothing in the picture is typed by hand. ``make screenshot`` is the same with what it needs.
@@ -15,7 +16,8 @@ from rich.text import Text
 
 from tests.support.commands import ROOT
 from tests.support.terminal_svg import svg_of
-from tests.support.tutorial import Entered, run_all
+from tests.support.tutorial import run_all
+from tests.support.written_commands import Entered
 
 PICTURE = ROOT / "docs" / "images" / "first-contact.svg"
 #: How the commands that only prepare begin.

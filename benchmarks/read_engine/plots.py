@@ -1,4 +1,5 @@
-"""Pictures of the results, as SVG."""
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of the results, as SVG: of each case, of its costs, and a short one for README."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.read_engine.cases import CASES
-from benchmarks.read_engine.contestants import OURS
+from benchmarks.read_engine.contestants import DOWNLOADERS, OURS, PEERS
 from benchmarks.read_engine.metrics import METRICS
 from benchmarks.read_engine.results import CaseResults
 from benchmarks.read_engine.targets import Target
@@ -21,6 +22,14 @@ from benchmarks.report import PAGE
 _FOLDER = PAGE.parent / "benchmarks"
 _COLUMNS = 3
 _OURS_COLOUR, _PEER_COLOUR, _LIMIT_COLOUR = "#d1495b", "#8d99ae", "#1b263b"
+#: The copies that README shows, each with a title.
+_COPIES = {
+    "remote-cp": "1 file of 1 GiB",
+    "remote-cp--r-takes": "30 files of 20 MB",
+    "remote-cp--r-stills": "400 files of 1 MB",
+}
+#: Of several peers of a kind README shows the fastest.
+_KINDS = {"rclone mount, best flags": PEERS, "best downloader, no mount": DOWNLOADERS}
 
 
 def draw(found: Sequence[CaseResults], folder: Path = _FOLDER) -> list[str]:
@@ -41,7 +50,39 @@ def draw(found: Sequence[CaseResults], folder: Path = _FOLDER) -> list[str]:
         if panels:
             _save(panels, folder / f"{name}.svg")
             places.append(f"{folder.name}/{name}.svg")
+    copies = [one for one in found if one.case in _COPIES]
+    if len(copies) == len(_COPIES):
+        _save_copies(copies, folder / "copies.svg")
     return places
+
+
+def _save_copies(copies: Sequence[CaseResults], path: Path) -> None:
+    """Draw the rates of a few copies beside the best peer of each kind."""
+    with mpl.rc_context({"svg.hashsalt": "backlotfs", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(9, 1.7), layout="constrained")
+        names = [*reversed(_KINDS), OURS.name]  # from the lowest bar up
+        colours = [_PEER_COLOUR] * len(_KINDS) + [_OURS_COLOUR]
+        for place, results in zip(figure.subplots(1, len(copies)), copies, strict=True):
+            peers = {
+                kind: max(_rate(results, peer.name) for peer in _KINDS[kind]) for kind in _KINDS
+            }
+            rates = [peers.get(name, _rate(results, OURS.name)) for name in names]
+            bars = place.barh(names, rates, color=colours)
+            place.bar_label(bars, [f" {rate:.0f}" if rate else " not measured" for rate in rates])
+            place.set_title(f"{_COPIES[results.case]}, MB/s", fontsize=9)
+            place.margins(x=0.2)
+            place.set_xticks([])
+            if place is not figure.axes[0]:
+                place.set_yticklabels([])
+            for side in ("top", "right", "bottom"):
+                place.spines[side].set_visible(False)
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _rate(results: CaseResults, name: str) -> float:
+    """The median rate in MB/s; 0.0: the contestant took no part."""
+    values = results.values.get(name, {}).get("rate_mb_s")
+    return statistics.median(values) if values else 0.0
 
 
 def _save(panels: Sequence[tuple[CaseResults, str]], path: Path) -> None:

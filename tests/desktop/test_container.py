@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recipe of a container: linted, and what it says is tried as far as that goes without one."""
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import origin_bytes
 from tests.support.made_assets import video
-from tests.support.mounting import detach, is_mounted
+from tests.support.mounting import is_mounted, shared_mount
 from tests.support.programs import run_program
 
 pytestmark = pytest.mark.desktop("unshare", "mount")
@@ -119,16 +119,8 @@ def shared_folder() -> Iterator[Path]:
     """A folder on a mount of its own, which is shared, as a container's ``rshared`` has it."""
     if os.geteuid() != 0:
         pytest.skip("only root makes mount namespaces like a container engine's")
-    with tempfile.TemporaryDirectory(prefix="backlotfs-container-") as place:
-        folder = Path(place)
-        run_program("mount", "--bind", folder, folder)
-        try:
-            run_program("mount", "--make-rshared", folder)
-            (folder / "backlot").mkdir()
-            yield folder
-        finally:
-            detach(folder / "backlot")
-            detach(folder)
+    with shared_mount() as folder:
+        yield folder
 
 
 @pytest.mark.mounted

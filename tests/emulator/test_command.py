@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs emulator`` as a process: what it writes, what it refuses, how it ends."""
 
 from __future__ import annotations
@@ -195,5 +196,6 @@ def test_port_in_use(tmp_path: Path) -> None:
         port = account(tmp_path / "c.toml").api_url.rpartition(":")[2]
         result = CliRunner().invoke(command, ["--synthetic", "1", "--port", port])
         assert result.exit_code == 1
-        assert f"cannot listen on 127.0.0.1:{port}" in result.output
+        said = f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another"
+        assert said in result.output
         finish(one, signal.SIGTERM)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The emulator as a process, open to clients that mean harm: memory, words, others, its end."""
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ def test_requests(attacked_again: Attacked, data: bytes) -> None:
     assert attacked_again.mib() - attacked_again.before_mib < MOST_GROWTH_MIB
 
 
+@pytest.mark.long
 def test_many_unsigned_requests(attacked: Attacked) -> None:
     """With the longest paths there are: what the log keeps is bounded by bytes."""
     data = get(b"/" + b"a" * 60_000, b"Range: " + b"b" * 8000 + b"\r\n")
@@ -177,6 +179,7 @@ def test_pipelines_that_nobody_reads(attacked: Attacked) -> None:
     flood(attacked, lambda _index: data, connections=100)
 
 
+@pytest.mark.long
 def test_no_descriptor_left(attacked: Attacked) -> None:
     """It waits until there are some again, with a line a minute."""
     pid = attacked.process.pid

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Workers that run their jobs when a test says so, and threads that start at the same moment."""
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ class InlineWorkers(Workers):
     def __init__(self) -> None:
         super().__init__(1, "inline")
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(
+        self,
+        job: Callable[[], None],
+        *,
+        next_here: bool = False,  # noqa: ARG002  # jobs have no threads here
+    ) -> None:
         job()
 
 
@@ -34,7 +40,12 @@ class HeldWorkers(Workers):
         super().__init__(1, "held")
         self.jobs: deque[Callable[[], None]] = deque()
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(
+        self,
+        job: Callable[[], None],
+        *,
+        next_here: bool = False,  # noqa: ARG002  # jobs have no threads here
+    ) -> None:
         self.jobs.append(job)
 
     def run_all(self) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """kill -9 at each step of making and of verifying a file: what is found afterwards is right."""
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.project.source_tree import ROOT
-from tests.support.long_runs import few_of
 from tests.unit.cache.disk_blocks import bytes_of, disk_bytes, keep, keep_whole, key, read, tier_at
 
 #: Dies before its n-th call that changes something on the disk; ends well if there are fewer.
@@ -46,7 +46,8 @@ with tier_at(Path(sys.argv[1])) as tier:
 """
 
 
-@pytest.mark.parametrize("what", few_of(["make", "verify"], "verify"))
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["make", "verify"])
 def test_killed_at_each_step(tmp_path: Path, what: str) -> None:
     """The version is complete, or a part of it is there, or nothing; and it can come again."""
     with tier_at(tmp_path / "first") as tier:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nothing outlasts its deadline, whatever the origin does; and faults around a URL's renewal."""
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def test_a_url_that_cannot_be_renewed_ends_the_read(
     """One GET that is refused as expired, bounded calls of the API; then everything as before."""
     fault, error, code, calls = RENEWALS[name]
     emulator = serve(CLIP)
-    library = unmounted(emulator, bandwidth_bytes_s=0.0)
+    library = unmounted(emulator)
     fh = library.open(CLIP)
     emulator.expire_urls()
     rule = emulator.faults.add(fault, route="streams")

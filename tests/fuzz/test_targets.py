@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each fuzz target, for as long as a test may take."""
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def test_target(name: str, data: Any) -> None:
     target.run(data.draw(target.inputs))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", LONG_PAGES)
 def test_long_pages(page: tuple[bytes, int]) -> None:
     """Each once, since there are only so many and they take long."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exports and verifications of a library that changes, into a folder that somebody works against.
 
 The model knows every version of every source by its time, and every digest that may be in a
@@ -15,6 +16,7 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import ClassVar
@@ -27,7 +29,7 @@ from backlotfs.export.destination import MANIFEST, TIMES, WORKSPACE, Destination
 from backlotfs.export.exporter import Exporter, Outcome, State
 from backlotfs.export.items import find_items
 from backlotfs.export.manifest import format_line
-from backlotfs.export.verifying import check_files, read_all_records
+from backlotfs.export.verifying import check_file, check_files, read_all_records
 from tests.model.interference import Interference, Killed
 
 _KEY = hashlib.sha256(b"a.mov").hexdigest()
@@ -333,8 +335,9 @@ class ExportMachine(RuleBasedStateMachine):
             with interference.active(), Destination.open(self.copy) as destination:
                 entries = read_all_records(destination)[0].digests
                 before = {name for name, digest in entries.items() if self._has(name, digest)}
+                check = partial(check_file, destination)
                 for name, problem in check_files(
-                    destination, entries, {}, jobs=1, moved=lambda _count: None
+                    check, entries, {}, jobs=1, moved=lambda _count: None
                 ):
                     if problem is None:
                         found[name] = entries[name]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exports that are disturbed at any moment, in a model and by real kills.
 
 Seeded, as the model of the mount is; ``BACKLOTFS_MODEL_SEED=N`` chooses other runs.
@@ -25,6 +26,7 @@ RUNS = int(os.environ.get("BACKLOTFS_EXPORT_MODEL_RUNS", "130"))
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_what_is_verified_is_right_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names like ours, anything in DEST, kills, replaced sources, links swapped in: always."""
     monkeypatch.setattr(exporter, "RETRY_PAUSE_S", 0.0)
@@ -47,6 +49,7 @@ def test_what_is_verified_is_right_and_inside(monkeypatch: pytest.MonkeyPatch) -
         assert ExportMachine.done[f"{deed} in export"] + ExportMachine.done[f"{deed} in verify"]
 
 
+@pytest.mark.long
 def test_real_kills(tmp_path: Path) -> None:
     """SIGKILL, again and again, until an export ends: no half file under its name, ever."""
     library, copy = tmp_path / "library", tmp_path / "copy"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mount that goes to the background once it answers."""
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.mount_log import unexpected
 from tests.support.mounting import END_S, START_S, detach, is_mounted
@@ -59,10 +61,10 @@ def test_it_says_what_part_of_the_library_is_shown(
     config.write_text(f'{config.read_text()}options = "include=*.mov"\n')
     words = ("mount", "--config", config, "--profile", commands.PROFILE)
     for options, says in (
-        ((), "1 of 2 assets are shown"),
+        ((), "1 of 2 assets shown"),
         (
             ("--include", "label:Nwes", "--exclude", "*.x"),
-            "0 of 2 assets are shown; the rule label:Nwes matches nothing: no such label",
+            "0 of 2 assets shown; the rule label:Nwes matches nothing: no such label",
         ),
     ):
         done = commands.run(*words, *options, mountpoint, home=tmp_path)
@@ -79,7 +81,7 @@ def test_it_returns_once_the_mount_answers(serve: Serve, mountpoint: Path, tmp_p
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert_same_bytes(mountpoint / "reel.mov", REEL)
-    escaped = str(mountpoint).strip("/").replace("-", r"\x2d").replace("/", "-")
+    escaped = str(mountpoint).strip("/").replace("-", "%2d").replace("/", "-")
     log = tmp_path / ".local/state/backlotfs" / f"test@{escaped}.log"
     place = "the journal (or syslog)" if Path("/dev/log").exists() else str(log)
     assert done.stdout == f"mounted backlot:test on {mountpoint}; its log is in {place}\n"
@@ -94,7 +96,7 @@ def test_it_returns_once_the_mount_answers(serve: Serve, mountpoint: Path, tmp_p
     wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=END_S)
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["idle", "file open"])
+@pytest.mark.parametrize("held", few_of([False, True], True))
 def test_its_own_log_file_and_sigterm(
     serve: Serve, mountpoint: Path, tmp_path: Path, held: bool
 ) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exports onto disks that do not keep the times of files: nothing is copied again for that."""
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ def test_only_a_replaced_source_is_copied_again(copying: Copying) -> None:
     assert Counter(copying.export().values()) == {"unchanged": len(SOURCES)}
 
 
+@pytest.mark.long
 def test_the_file_of_times_is_lost(copying: Copying) -> None:
     """Then the bytes tell: the same ones are read once, and not copied; others are never missed."""
     (copying.root / TIMES).unlink(missing_ok=True)
@@ -118,6 +120,7 @@ def test_the_file_of_times_is_lost(copying: Copying) -> None:
     assert Counter(copying.export().values()) == {"unchanged": len(SOURCES)}
 
 
+@pytest.mark.long
 def test_a_changed_copy_is_replaced(copying: Copying) -> None:
     """It has the time of the change, or another size."""
     (copying.root / "odd.mov").write_bytes(b"Y" * 7000)

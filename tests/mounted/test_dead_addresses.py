@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first address of the API and the source host is dead: files are read all the same."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from backlotfs.emulator import Emulator
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.hostile_host import serve_sources_at
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.silent_address import silent_address
 
@@ -58,7 +60,7 @@ def hanging(host: str, port: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("dead", [1, 30])
+@pytest.mark.parametrize("dead", few_of([1, 30], 1))
 def test_a_dead_address_first(
     emulator: Emulator, mounted: MountIt, tmp_path: Path, dead: int
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_dead_address_first(
         assert_same_bytes(mount.file_of(REEL), REEL)
 
 
+@pytest.mark.long
 def test_a_source_host_that_hangs_at_one_address(
     emulator: Emulator, mounted: MountIt, tmp_path: Path
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_source_host_that_hangs_at_one_address(
         assert_same_bytes(mount.file_of(REEL), REEL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hanging_ones", [1, 3])
 def test_an_api_that_hangs_at_its_first_addresses(
     emulator: Emulator, mounted: MountIt, tmp_path: Path, hanging_ones: int

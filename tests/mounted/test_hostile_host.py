@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One host of sources drips, for ever; the files of another are there as if nothing were."""
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.hostile_host import HostileHost, serve_sources_at
+from tests.support.long_runs import few_of
 from tests.support.made_assets import KIB, video
 
 pytestmark = pytest.mark.mounted
@@ -45,6 +47,7 @@ def listing(folder: Path, times: int) -> Iterator[None]:
             one.wait(30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["head", "continue", "error body"])
 def test_a_dripping_host_leaves_the_others_alone(serve: Serve, mounted: MountIt, kind: str) -> None:
     """Cold files of the healthy host, uploads, and its own files soon after it is well again."""
@@ -84,7 +87,7 @@ def _wait_for_size(path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["head", "continue", "silence", "tls"])
+@pytest.mark.parametrize("kind", few_of(["head", "continue", "silence", "tls"], "head"))
 def test_a_mount_of_a_dripping_api_ends_with_a_line(
     serve: Serve, tmp_path: Path, kind: str
 ) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``status --watch`` on a terminal: a real mount, a real ``cp``, a real pty."""
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from backlotfs.emulator import Emulator
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 from tests.support.watching_terminal import BEGUN, ENDED, HIDDEN, SEQUENCE, SHOWN, watching
@@ -73,6 +75,7 @@ def test_a_copy(mount: Mount) -> None:
     assert "Traceback" not in terminal.written
 
 
+@pytest.mark.long
 def test_without_colours(mount: Mount) -> None:
     """Where they are not wanted; the rest is the same. SIGTERM ends it as cleanly."""
     with watching(mount, NO_COLOR="1") as terminal:
@@ -83,6 +86,7 @@ def test_without_colours(mount: Mount) -> None:
     assert terminal.written.rindex(ENDED) > terminal.written.rindex(BEGUN)
 
 
+@pytest.mark.long
 def test_a_terminal_that_draws_nothing(mount: Mount) -> None:
     """Gets a line each second."""
     with watching(mount, TERM="dumb") as terminal:
@@ -116,7 +120,7 @@ def test_where_no_shell_could_continue_it(mount: Mount) -> None:
         assert terminal.process.wait(20) == 130
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("number", few_of([signal.SIGTERM, signal.SIGQUIT], signal.SIGTERM))
 def test_signals_that_end_it(mount: Mount, number: signal.Signals) -> None:
     """The user's own screen and the cursor come back; the signal is what it ended by."""
     with watching(mount) as terminal:
@@ -140,6 +144,7 @@ def test_the_mount_ends(mount: Mount) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_mount_that_hangs(mount: Mount) -> None:
     """Is said; the screen lives on, and the command can be ended."""
     with watching(mount) as terminal:

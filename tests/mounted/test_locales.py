@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mountpoints and arguments of any bytes, in any locale: every command takes them."""
 
 from __future__ import annotations
@@ -40,13 +41,10 @@ def emulator(serve: Serve) -> Emulator:
     return serve(ASSET)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("place", "locale"),
-    [
-        (UTF_8, ASCII),
-        pytest.param(BYTES, {}, marks=pytest.mark.long),
-        pytest.param(BYTES, LATIN_1_OUTPUT, marks=pytest.mark.long),
-    ],
+    [(UTF_8, ASCII), (BYTES, {}), (BYTES, LATIN_1_OUTPUT)],
     indirect=["place"],
     ids=["ascii", "bytes", "latin-1 output"],
 )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The log of real mounts: an event for all that matters, and every line a program can read."""
 
 from __future__ import annotations
@@ -226,6 +227,7 @@ def background(serve: Serve, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     detach(mountpoint)
 
 
+@pytest.mark.long
 def test_a_background_mounts_state_is_in_its_log(
     background: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The next files of a folder are fetched before a program opens them, and little in vain."""
 
 from __future__ import annotations
@@ -77,12 +78,17 @@ def when_all_is_over(mount: Mount) -> dict[str, Any]:
     [
         'cp -r "$1" "$2"',
         'rsync -a "$1/" "$2"',
-        'mkdir "$2" && tar cf - -C "$1" . | tar xf - -C "$2"',
-        'mkdir "$2" && cp "$1"/*.mov "$2"',
         'mkdir "$2" && find "$1" -type f -exec cp {} "$2" \\;',
-        'mkdir "$2" && find "$1" -type f -print0 | xargs -0 -n1 -P3 cp -t "$2"',
+        *(
+            pytest.param(command, marks=pytest.mark.long)
+            for command in (
+                'mkdir "$2" && tar cf - -C "$1" . | tar xf - -C "$2"',
+                'mkdir "$2" && cp "$1"/*.mov "$2"',
+                'mkdir "$2" && find "$1" -type f -print0 | xargs -0 -n1 -P3 cp -t "$2"',
+            )
+        ),
     ],
-    ids=["cp -r", "rsync", "tar", "cp *", "find -exec", "xargs -P"],
+    ids=["cp -r", "rsync", "find -exec", "tar", "cp *", "xargs -P"],
 )
 def test_a_folder_is_copied(
     mount: Mount, emulator: Emulator, assets: list[EmulatedAsset], command: str, tmp_path: Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies from hosts of several nodes, each with ETags of its own."""
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from backlotfs.emulator import Fault
 from tests.conftest import MountIt, Serve
 from tests.support.expected_bytes import origin_bytes
 from tests.support.hostile_host import serve_sources_at
+from tests.support.long_runs import few_of
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.node_host import Node, NodeHost, after, by_request, http_date
 
@@ -24,12 +26,15 @@ REELS = [video("reel.mov", 9 * MIB + 5), video("note.txt", 3 * KIB), video("clip
 
 @pytest.mark.parametrize(
     "nodes",
-    [
-        Fault.nodes(),
+    few_of(
+        [
+            Fault.nodes(),
+            Fault.nodes(3),
+            Fault.nodes(by_connection=True),
+            Fault.nodes(weak=True),
+        ],
         Fault.nodes(3),
-        Fault.nodes(by_connection=True),
-        Fault.nodes(weak=True),
-    ],
+    ),
     ids=lambda fault: str(dict(fault.parameters)),
 )
 def test_cp(serve: Serve, mounted: MountIt, tmp_path: Path, nodes: Fault) -> None:
@@ -82,8 +87,8 @@ def bytes_or_stale(path: Path) -> bytes | None:
     ("before", "later"),
     [
         (at(A), at(B)),
-        (at(A), at(B, SECOND_S + 3600)),
-        (at(A, SECOND_S + 3600), at(B, SECOND_S + 3600)),
+        pytest.param(at(A), at(B, SECOND_S + 3600), marks=pytest.mark.long),
+        pytest.param(at(A, SECOND_S + 3600), at(B, SECOND_S + 3600), marks=pytest.mark.long),
         (at(replace(A, etags=('W/"a"',))), at(replace(B, etags=('"a"',)), SECOND_S + 3600)),
     ],
     ids=["at once", "seen later", "seen late", "weak at first"],

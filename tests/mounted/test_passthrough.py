@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that are wholly in the disk cache are read by the kernel itself."""
 
 from __future__ import annotations
@@ -104,10 +105,14 @@ def test_a_file_that_another_program_changed(mount: Mount) -> None:
     ],
 )
 def test_switched_off(serve: Serve, mounted: MountIt, options: list[str], reason: str) -> None:
-    """Says why, and reads through the mount."""
+    """`status` says so and `stats` says why, and reads go through the mount."""
     mount = mounted(serve(OTHER), *options)
     assert state(mount) == {"off": reason, "opens": 0, "files": 0}
     assert_same_bytes(mount.file_of(OTHER), OTHER)
     assert not in_use(mount, OTHER)
-    for command in ("status", "stats"):
-        assert f"off: {reason}" in commands.run(command, mount.path, home=mount.folder).stdout
+    shown = {
+        command: commands.run(command, mount.path, home=mount.folder).stdout
+        for command in ("status", "stats")
+    }
+    assert "passthrough off (see: backlotfs stats)" in shown["status"]
+    assert f"off: {reason}" in shown["stats"]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs pin``: what is pinned stays, whatever is read, over restarts and replacements."""
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def test_a_replaced_source_is_fetched_anew(mount: Mount, emulator: Emulator) -> 
 def test_a_deleted_source_lets_go_of_its_pin(mount: Mount, emulator: Emulator) -> None:
     """Nobody could read it any more."""
     emulator.library.delete(SLOW.embed_code)
-    commands.run("refresh", mount.path, home=mount.folder)
+    done = commands.run("refresh", "--wait", mount.path, home=mount.folder)
+    assert done.stdout == f"{mount.path} is up to date\n"
     wait_until(lambda: len(ask(mount.path, "pins")["files"]) == 2, "its end", timeout_s=90)
     assert set(pinned(mount)) == {"/film.mxf", "/small.mov"}
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount that reaches the world through a proxy alone, by names that only the proxy knows."""
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ def test_the_password_is_sent_and_nowhere_shown(
             assert secret not in said
 
 
+@pytest.mark.long
 def test_a_proxy_that_dies_and_comes_back(emulator: Emulator, mounted: MountIt) -> None:
     """An open file: EIO meanwhile, with the proxy named, and right bytes soon afterwards."""
     with proxy_of(emulator) as proxy:
@@ -205,6 +207,7 @@ def test_a_proxy_that_is_down_ends_the_mount(emulator: Emulator, tmp_path: Path)
     assert (finding["check"], finding["detail"]) == ("proxy", sentence)
 
 
+@pytest.mark.long
 def test_what_the_proxy_does_not_reach(serve: Serve, mounted: MountIt) -> None:
     """A source host that is down is said to be; the files of others are read meanwhile."""
     emulator = serve(REEL, LONG, source_base_url=f"http://{MEDIA}")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """However the origin stalls, a program has its error when the read's time is spent, not later.
 
 One mount with a short ``--read-timeout``; all stalls are at once, each in a file of its own.
@@ -18,6 +19,7 @@ import pytest
 from backlotfs.emulator import Emulator, Fault
 from tests.conftest import Serve
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
 
@@ -118,7 +120,15 @@ def stalled(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         emulator.faults.clear()
 
 
-@pytest.mark.parametrize("name", [*STALLS, "later in a stream"])
+@pytest.fixture
+def fresh(stalled: Stalled, tmp_path: Path) -> Iterator[Mount]:
+    """Another mount, of which nothing was read: no file is fetched ahead before it is opened."""
+    with Mount(stalled.emulator, tmp_path, f"--read-timeout={TIMEOUT_S:g}s") as mount:
+        mount.expect_log("ETIMEDOUT")
+        yield mount
+
+
+@pytest.mark.parametrize("name", few_of([*STALLS, "later in a stream"], "later in a stream"))
 def test_a_stalled_read_ends_with_its_deadline(stalled: Stalled, name: str) -> None:
     """ETIMEDOUT after the time that was asked for, for the program too, however it reads."""
     failure = stalled.failures[name]
@@ -131,9 +141,10 @@ def test_another_file_is_read_meanwhile(stalled: Stalled) -> None:
     assert_same_bytes(stalled.mount.file_of(GOOD), GOOD)
 
 
-def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled) -> None:
+def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled, fresh: Mount) -> None:
     """429 of the host: ETIMEDOUT for what was asked at once; one line for many reads."""
-    emulator, mount = stalled.emulator, stalled.mount
+    emulator, mount = stalled.emulator, fresh
+    mount.file_of(PAUSED).stat()
     pause = Fault.status(429, headers={"Retry-After": "60"})
     emulator.faults.add(pause, route="source", embed_code=PAUSED.embed_code)
     for _ in range(10):
@@ -143,9 +154,13 @@ def test_a_pause_of_a_minute_is_not_begun(stalled: Stalled) -> None:
     assert "asks for a pause of 60 s" in said[0]
 
 
-def test_a_refusal_of_the_api_is_waited_for_within_the_timeout(stalled: Stalled) -> None:
+@pytest.mark.long
+def test_a_refusal_of_the_api_is_waited_for_within_the_timeout(
+    stalled: Stalled, fresh: Mount
+) -> None:
     """A URL has to be renewed, and the API answers 429 for a minute: ETIMEDOUT when time is up."""
-    emulator, mount = stalled.emulator, stalled.mount
+    emulator, mount = stalled.emulator, fresh
+    mount.file_of(UNRENEWED).stat()
     code = UNRENEWED.embed_code
     mount.expect_log("refuses calls")
     emulator.faults.add(Fault.of("access_denied"), route="source", embed_code=code)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The life of a signed URL: nothing of it is seen by whoever reads, nothing of it is logged."""
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ STEPS_PER_S = 4
 READERS = 32
 
 
+@pytest.mark.long
 def test_a_paced_read_outlives_many_urls(serve: Serve, mounted: MountIt) -> None:
     """URLs live 2 s, a read takes 30 s: right bytes, no error, about one new URL per life."""
     step = 256 * KIB

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs stats`` says what the origin's own log says, and who read."""
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def test_the_command(library_mount: Mount) -> None:
     assert last["blocks"] == printed["reads"]["blocks"]
 
 
+@pytest.mark.long
 def test_a_plot(library_mount: Mount) -> None:
     """Of the same figures; a second one replaces it."""
     path = library_mount.folder / "report.svg"

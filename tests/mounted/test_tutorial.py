@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tutorial works as it stands, and its picture shows what it says."""
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ import re
 import pytest
 
 from tests.first_contact import PICTURE, drawn
-from tests.support.tutorial import Entered, run_all, written
+from tests.support.tutorial import run_all, written
+from tests.support.written_commands import Entered
 
 pytestmark = pytest.mark.mounted
 
@@ -33,12 +35,14 @@ def text_of(picture: str) -> str:
     return "\n".join("".join(parts).rstrip() for parts in rows.values())
 
 
+@pytest.mark.long
 def test_every_command_succeeds(entered: list[Entered]) -> None:
     """A reader is never left with an error."""
     assert [(one.command, one.output) for one in entered if one.code] == []
     assert len(entered) == len(written()) - 1  # the server's own
 
 
+@pytest.mark.long
 def test_what_the_commands_show(entered: list[Entered]) -> None:
     """Both files, their length, what the library says of one, and a verified copy."""
     assert re.findall(r"\S+$", output_of(entered, "ls -l "), re.M)[1:] == [

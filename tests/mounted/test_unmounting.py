@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """backlotfs umount: polite, informative, and able to clear what a crash left."""
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def test_a_killed_daemon_is_cleared_and_mounted_again(mount: Mount, mounted: Mou
         assert_same_bytes(again.file_of(REEL), REEL)
 
 
+@pytest.mark.long
 def test_mounting_anew_repairs_what_a_killed_daemon_left(mount: Mount) -> None:
     """Without `umount` in between, also while a program still holds a file of the dead one."""
     with held_open(mount.file_of(REEL)):
@@ -88,6 +90,7 @@ def test_mounting_anew_repairs_what_a_killed_daemon_left(mount: Mount) -> None:
             assert not is_mounted(again.path)
 
 
+@pytest.mark.long
 def test_mounting_anew_leaves_a_mount_that_lives(mount: Mount) -> None:
     """One that answers is refused, not repaired, and goes on."""
     config = mount.folder / "config.toml"

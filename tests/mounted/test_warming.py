@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs warm``: what is warm is read without the origin, also after a restart."""
 
 from __future__ import annotations
@@ -92,11 +93,12 @@ def test_a_source_that_fails(mount: Mount, emulator: Emulator) -> None:
     assert by_path["small.mov"]["error"] is None
     assert "503" in by_path["broken.mov"]["error"]
     assert "broken.mov" in found["stderr"]
-    assert "1 of 2 files are not in the disk cache" in found["stderr"]
+    assert "1 of 2 files not in the disk cache" in found["stderr"]
     again = warm(mount, mount / "broken.mov", "--jobs", "1")
     assert (again["fetched_bytes"], again["failed"]) == (3 * MIB, 0)
 
 
+@pytest.mark.long
 def test_what_does_not_fit(emulator: Emulator, tmp_path: Path) -> None:
     """Is said before a byte is fetched; so is a mount that keeps nothing."""
     for size, words in (("64M", "has room for"), ("0", "keeps no blocks on disk")):
@@ -128,12 +130,13 @@ def test_a_progress_bar_on_a_terminal_only(mount: Mount) -> None:
     """A pipe gets the result alone."""
     done = commands.run("warm", mount / "film.mxf", home=mount.folder)
     assert done.stderr == ""
-    assert done.stdout == "1 files, 20.0 MiB, are in the disk cache; 0 B fetched\n"
+    assert done.stdout == "1 file, 20.0 MiB, in the disk cache; 0 B fetched\n"
     line = commands.command("warm", mount / "film.mxf")
     shown = subprocess.run(
         ["script", "-qec", " ".join(line), "/dev/null"],
         env=commands.environment(mount.folder, {"TERM": "xterm"}),
         cwd=commands.ROOT, capture_output=True, text=True, timeout=90, check=True,
     )  # fmt: skip
-    assert "warm" in shown.stdout
-    assert "are in the disk cache" in shown.stdout
+    assert "looking for files" in shown.stdout
+    assert "0/0" not in shown.stdout, "there is nothing to fetch, so there is no bar for it"
+    assert "1 file, 20.0 MiB, in the disk cache; 0 B fetched" in shown.stdout

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package as source: its modules, what each imports, and the layer each stands on."""
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ PACKAGE = ROOT / "backlotfs"
 
 # Highest first. What stands on one line does not know each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__main__", "manual"),
+    ("__main__", "manual", "fsspec"),
     ("cli",),
-    ("doctor", "demo"),
+    ("cluster", "doctor", "demo"),
     ("mount",),
     ("kernel", "export", "thumbnails"),
     ("namespace", "open_files"),
@@ -32,7 +33,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 # The emulator may disagree with the client only as long as they share nothing.
 EMULATOR_USERS = frozenset({"cli", "demo"})
 # One place for each foreign package whose traps we know, so that it stays replaceable.
-FOREIGN_OWNERS = {"fuse": "kernel", "aiohttp": "emulator", "PIL": "thumbnails"}
+FOREIGN_OWNERS = {
+    "fuse": "kernel",
+    "aiohttp": "emulator",
+    "PIL": "thumbnails",
+    "prometheus_client": "mount",
+    "opentelemetry": "log",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """The commands of the checkout: make targets and the scripts they run."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import backlotfs
 from tests.__main__ import (
     CORE_MODULES,
     DESKTOP_TESTS,
@@ -21,7 +24,12 @@ from tests.__main__ import (
 )
 from tests.project.source_tree import ROOT
 
-SCRIPTS = sorted(path for path in (ROOT / ".ci").iterdir() if path.is_file())
+SCRIPTS = sorted(
+    path
+    for folder in (".ci", ".ci/debian/tests")
+    for path in (ROOT / folder).iterdir()
+    if path.is_file() and not path.suffix
+)
 
 
 def run(command: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +68,7 @@ def test_ci_runs_what_contributors_run() -> None:
             "clean",
             "help",
         ),
-        *("install", "uninstall"),
+        *("install", "uninstall", "dist", "deb"),
         *(
             "crash",
             "soak",
@@ -88,6 +96,17 @@ def test_a_bare_system_of_another_release_is_refused(release: tuple[str, ...]) -
     assert "RELEASE=bookworm, or RELEASE=trixie" in refused.stderr
 
 
+def test_release_notes_are_a_section_of_the_changelog() -> None:
+    """Each item is one line, as forges show a line end as one; a version without a section ends."""
+    notes = run([ROOT / ".ci" / "release-notes"], PATH="/usr/bin:/bin").stdout
+    assert notes.startswith(f"# backlotfs {backlotfs.__version__}\n\n")
+    assert "\n## Reading\n" in notes
+    assert not re.findall(r"^ +\S", notes, re.M)
+    refused = run([ROOT / ".ci" / "release-notes", "99.0"], PATH="/usr/bin:/bin")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "no section [99.0]" in refused.stderr
+
+
 def test_a_missing_python_is_said() -> None:
     """In a sentence that names the remedy, before anything is installed."""
     refused = run([ROOT / ".ci" / "system-packages", "test"], PATH="/usr/bin:/bin", PYTHON="py404")
@@ -106,12 +125,22 @@ def test_an_old_python_is_said(tmp_path: Path) -> None:
     assert "3.9.2" in refused.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide the device")
+def test_a_missing_device_is_said_before_anything_is_installed() -> None:
+    """A demo cannot do without it."""
+    hidden = "mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec .ci/system-packages"
+    refused = run(["unshare", "--mount", "sh", "-c", f"{hidden} demo"], PATH=os.environ["PATH"])
+    assert refused.returncode == 5
+    assert refused.stderr.startswith("/dev/fuse is missing; load the module: sudo modprobe fuse;")
+
+
 @pytest.mark.parametrize(
     ("purpose", "packages"),
     [
         ("install", "python3-venv fuse3"),
         ("demo", "python3-venv fuse3 rsync"),
         ("test", "python3-venv fuse3 libfuse2 rsync ffmpeg attr mandoc systemd"),
+        ("deb", "python3-venv dpkg-dev debhelper dh-python"),
     ],
 )
 def test_missing_packages_without_a_way_to_install_are_named(

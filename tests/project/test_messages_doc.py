@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/messages.md explains every message: of errors, of `doctor`, of events, and every errno."""
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ERRNO_ONLY = {
     "NotSupported", "NoAttribute", "SizeUnknown", "Interrupted", "FastFail", "CommandFailed",
 }  # fmt: skip  # a list
 #: Messages that never reach a user: the mount or the command treats them itself.
-INTERNAL = {"CatalogClosed", "EmptyListingDoubted", "FullSyncLost", "StaleNode"}
+INTERNAL = {"CatalogClosed", "EmptyListingDoubted", "FullSyncLost", "FullSyncTaken", "StaleNode"}
 #: No subclasses of `BacklotError`, but with messages for users.
 OTHERS = {"UntrustedPath", "Problem"}
 

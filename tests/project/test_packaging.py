@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a user installs: metadata, entry point, changelog, licence."""
 
 from __future__ import annotations
@@ -6,9 +7,12 @@ import importlib
 import re
 import tomllib
 
+from packaging.requirements import Requirement
+
 import backlotfs
 from tests.project.source_tree import ROOT
 
+MANIFESTS = ("docs/container/daemonset.yaml", "docs/container/sidecar.yaml")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -36,6 +40,32 @@ def test_the_wheel_holds_the_whole_package() -> None:
     assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["backlotfs"]}
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert not any("typed" in pattern for pattern in ignored)
+
+
+def test_the_pinned_libraries_are_those_that_the_project_asks_for() -> None:
+    """Each dependency is in .ci/requirements.txt with checksums, in a version that fits."""
+    text = (ROOT / ".ci" / "requirements.txt").read_text()
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\\n    --hash=sha256:", text, re.M))
+    assert len(pins) == len(re.findall(r"^[a-z]", text, re.M))
+    for wanted in map(Requirement, PROJECT["project"]["dependencies"]):
+        assert wanted.specifier.contains(pins[wanted.name]), wanted
+
+
+def test_what_is_written_for_one_version_is_for_this_one() -> None:
+    """The documents name the files and the image of the version that they come with."""
+    version = backlotfs.__version__
+    for name in ("docs/packages.md", "docs/how-to/kubernetes.md", *MANIFESTS):
+        text = (ROOT / name).read_text("utf-8")
+        named = re.findall(r"backlotfs(?:_|:)(\d+\.\d+\.\d+)", text)
+        assert set(named) == {version}, name
+
+
+def test_the_debian_package_asks_for_the_same_python() -> None:
+    """And has every field that a build needs."""
+    control = (ROOT / ".ci" / "debian" / "control").read_text()
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    assert control.count(f"python3 (>= {oldest})") == 2
+    assert "Architecture: all" in control
 
 
 def test_the_licence_is_the_one_named() -> None:

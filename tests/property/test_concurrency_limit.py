@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The width finds what a line takes, on lines of every kind, and soon."""
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from backlotfs.fetch.hosts import (
     ConcurrencyController,
 )
 from backlotfs.source.signed_get import GetRecord, Outcome
+from tests.support.long_runs import runs
 
 MB = 1_000_000
 MIB = 1024 * 1024
@@ -233,7 +235,7 @@ def test_near_the_best_on_any_line(
     assert rate(ConcurrencyController()) >= 0.65 * best
 
 
-@settings(max_examples=30)
+@settings(max_examples=runs(30))
 @given(limit=st.integers(2, 30), latency_s=st.floats(0.005, 0.1))
 def test_any_refusing_host(limit: int, latency_s: float) -> None:
     """Refusals are few, and the width ends below what is refused."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One foreground mount in a process of its own, from start to a clean end.
 
 Never in the test's own process: a test that waits in the kernel for a file system which it serves
@@ -13,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ from backlotfs.kernel.mount_table import mount_at
 from tests.support import commands, mount_log
 from tests.support.deadlines import wait_until
 from tests.support.preloaded import PreloadedProgram
+from tests.support.programs import run_program
 
 #: No mount serves one test for longer, unless it says so; below pytest's timeout, so that it fails.
 WATCHDOG_S = 100.0
@@ -45,6 +48,24 @@ def detach(mountpoint: Path) -> None:
     """
     if is_mounted(mountpoint):
         subprocess.run(["umount", "-f", "-l", mountpoint], check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def shared_mount() -> Iterator[Path]:
+    """A folder on a mount of its own, which is shared, with the mountpoint ``backlot`` in it.
+
+    So a container's ``rshared`` volume has it, and a node of Kubernetes. Only root makes one.
+    """
+    with tempfile.TemporaryDirectory(prefix="backlotfs-shared-") as place:
+        folder = Path(place)
+        run_program("mount", "--bind", folder, folder)
+        try:
+            run_program("mount", "--make-rshared", folder)
+            (folder / "backlot").mkdir()
+            yield folder
+        finally:
+            detach(folder / "backlot")
+            detach(folder)
 
 
 @contextlib.contextmanager

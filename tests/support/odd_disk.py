@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Disks of another kind than ours, by the kernel, or by FUSE, which changes names or times."""
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ class Disk(Operations):
     use_ns = True
 
     def __init__(self, root, kind):
-        self.root, self.fold, self.fresh = root, kind == "fold", {}
+        self.root, self.fold, self.fresh = root, kind.startswith("fold"), {}
+        self.refusal = getattr(errno, kind, None)
         self.times = ast.literal_eval(kind) if kind.startswith("{") else {}
 
     def place(self, path):
         found = self.root
+        if self.refusal and set(':?*"<>|') & set(path):
+            raise FuseOSError(self.refusal)
         for part in filter(None, path.split("/")):
             name = part.rstrip(" .") or part
             same = [n for n in os.listdir(found) if self.fold and n.casefold() == name.casefold()]
@@ -109,7 +113,8 @@ class Disk(Operations):
 
 FUSE(
     Disk(sys.argv[1], sys.argv[3]), sys.argv[2], foreground=True, nothreads=True,
-    use_ino=True, attr_timeout=0, entry_timeout=0, direct_io="'direct'" in sys.argv[3],
+    use_ino=sys.argv[3] != "fold spellings", attr_timeout=0, entry_timeout=0,
+    direct_io="'direct'" in sys.argv[3],
 )
 """
 
@@ -118,7 +123,9 @@ FUSE(
 def odd_disk(place: Path, root: Path, kind: str | dict[str, int]) -> Iterator[None]:
     """Mount ``root`` on ``place`` as a disk that has no hard links, as FAT, while the body runs.
 
-    It leaves out dots at the end of names, and with "fold" ignores case too. A dict says what it
+    It leaves out dots at the end of names, and with "fold" ignores case too. With "fold spellings"
+    each spelling of a name has an inode number of its own, as exFAT by FUSE. "EINVAL" and
+    "ENOENT" are its answer to names that Windows does not have. A dict says what it
     makes of modification times: ``step`` (rounded down to a multiple; less than 0: up), ``first``
     and ``last`` of its range, all in ns; ``exact_looks``, how often a file shows the exact time
     after one was set; ``refuses``: no time can be set. With ``direct`` the kernel caches no bytes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the emulator's request log after an action, once what it is asked about is written.
 
 A client has its answer before the server has noted the last bytes, the status of a request beside
@@ -7,6 +8,8 @@ end, a test looks at the log itself: it waits with ``emulator.requests.wait_for`
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from backlotfs.emulator import EmulatedAsset, Emulator, RequestEntry, RequestLog
 
@@ -36,6 +39,21 @@ def ended_requests(
 
     emulator.requests.wait_for(ended, timeout_s=WITHIN_S)
     return fitting
+
+
+def calls_by_window(emulator: Emulator, window_s: float) -> Counter[int]:
+    """The API calls in each window of the server; each begins with its first call."""
+    found: Counter[int] = Counter()
+    began_s, number = -window_s, 0
+    for at_s in sorted(
+        entry.started_s
+        for entry in emulator.requests.entries()
+        if entry.host == "api" and entry.route != "source"
+    ):
+        if at_s >= began_s + window_s:
+            began_s, number = at_s, number + 1
+        found[number] += 1
+    return found
 
 
 def bytes_sent(emulator: Emulator, *assets: EmulatedAsset) -> int:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole stack without a kernel: names, attributes and reads, as the adapter would ask."""
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class UnmountedLibrary:
         self.emulator = emulator
         self.clock = HurriedClock()
         self.patience_s = patience_s
-        account = Account(
+        self.account = Account(
             emulator.api_url,
             emulator.api_key,
             emulator.api_secret,
@@ -54,7 +55,9 @@ class UnmountedLibrary:
         )
         self._cache = tempfile.TemporaryDirectory(prefix="backlotfs-test-")
         settings = {"cache_dir": Path(self._cache.name), **settings}
-        self.stack = build_stack(MountSettings(account, Path("/unused"), **settings), self.clock)
+        self.stack = build_stack(
+            MountSettings(self.account, Path("/unused"), **settings), self.clock
+        )
         self.stack.catalog.load(Deadline(20.0, self.clock))
 
     def close(self) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Syncs that go wrong: nothing half done is ever shown, and the next good one makes up for it."""
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.conftest import Serve
 from tests.fakes.clocks import HurriedClock
 from tests.faults.conftest import Unmounted
 from tests.support.deadlines import wait_until
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.request_log import ended_requests
 from tests.support.unmounted_library import UnmountedLibrary
@@ -76,7 +78,7 @@ def pages_asked(emulator: Emulator) -> int:
 
 
 @pytest.mark.parametrize("fault", LASTING, ids=lambda fault: f"{fault.kind}-{fault.parameters}")
-@pytest.mark.parametrize("page", range(PAGES))
+@pytest.mark.parametrize("page", few_of(range(PAGES), 0, PAGES - 1))
 def test_a_walk_that_fails(
     emulator: Emulator,
     library: UnmountedLibrary,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The API cannot be reached, or refuses us: what is saved is shown, and marked as stale."""
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.mounted.catalog.kept_library import (
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import Mount, is_mounted
 
@@ -80,7 +82,7 @@ def stopped(kept: KeptLibrary) -> None:
     kept.emulator.stop()
 
 
-@pytest.mark.parametrize("down", [failing, speechless, stopped])
+@pytest.mark.parametrize("down", few_of([failing, speechless, stopped], speechless))
 def test_it_can_be_unmounted_meanwhile(
     kept: KeptLibrary, down: Callable[[KeptLibrary], None]
 ) -> None:
@@ -141,7 +143,7 @@ def test_a_wrong_secret_ends_a_remount(kept: KeptLibrary) -> None:
         home=mount.folder,
     )
     assert done.returncode == 3, done.stderr
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60, "tried again"
     assert not is_mounted(mount.path)
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("backlotfs: ")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The origin is cut off, sources and API alike: what is known is answered, the rest ends."""
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def test_metadata_asks_nobody(kept: KeptLibrary) -> None:
         assert kept.emulator.requests.count(route="source") == sources
 
 
+@pytest.mark.long
 def test_a_dead_origin_fails_reads_in_time_and_is_used_again(kept: KeptLibrary) -> None:
     """EIO within the deadline, metadata at once meanwhile; once it is back, bytes again."""
     mount = kept.mount()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever is the matter with the catalog's file: the mount works, and the old file is kept."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tests.conftest import Serve
 from tests.mounted.catalog.kept_library import shown, status, wait_until_sized
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
@@ -94,7 +96,7 @@ CASES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", few_of(CASES, "zeros inside", "another library's"))
 def test_a_file_that_cannot_be_used(
     emulator: Emulator, saved: Path, catalog: Path, tmp_path: Path, case: str
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_file_that_cannot_be_used(
     assert mount.log_text().count("WARNING") == 1
 
 
+@pytest.mark.long
 def test_damage_under_a_running_mount(emulator: Emulator, catalog: Path, tmp_path: Path) -> None:
     """The disk loses the file's pages: what is shown stays, and the next sync repairs it."""
     mount = Mount(emulator, tmp_path, "--cache-dir", str(tmp_path / "cache"))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signed URLs over restarts: a mount asks for none that an earlier one got and that still lives."""
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def test_a_killed_mount_has_kept_them(keep: Keep) -> None:
     assert calls_for_urls(kept) == before
 
 
+@pytest.mark.long
 def test_a_url_that_died_meanwhile_is_renewed(keep: Keep) -> None:
     """Nobody who reads notices; the one that the host refused is not kept."""
     kept = keep(*FEW)
@@ -149,6 +151,7 @@ def test_a_source_replaced_while_its_asset_was_not_presented(
     assert_same_bytes(mount.file_of(reel), replaced)
 
 
+@pytest.mark.long
 def test_forgetting(keep: Keep) -> None:
     """The file is gone; with --no-keep-urls it stays away, and by default it is made anew."""
     kept = keep(*FEW)
@@ -166,6 +169,7 @@ def test_forgetting(keep: Keep) -> None:
     assert calls_for_urls(kept) == before + len(FEW)
 
 
+@pytest.mark.long
 def test_two_mounts_at_once(keep: Keep) -> None:
     """Both write to the file; whatever one has asked for, neither asks for after a restart."""
     kept = keep(*FEW)
@@ -182,6 +186,7 @@ def test_two_mounts_at_once(keep: Keep) -> None:
     assert calls_for_urls(kept) == before
 
 
+@pytest.mark.long
 def test_a_damaged_file_costs_calls_alone(keep: Keep) -> None:
     """One line in the log, right bytes, and a new file."""
     kept = keep(*FEW)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A server that puts sources into its listings: sizes and URLs come with them, for no call each."""
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tests.mounted.catalog.kept_library import (
 )
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 
 pytestmark = pytest.mark.mounted
@@ -22,7 +24,7 @@ pytestmark = pytest.mark.mounted
 ASSETS = [video(f"clip-{n}.mov", 5000 + n, created_at=1_400_000_000 + n) for n in range(30)]
 
 
-@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("lists", few_of([True, False], True))
 def test_no_call_for_a_url(keep: Keep, lists: bool) -> None:
     """Neither for the library, nor for uploads while it is mounted and after a re-mount."""
     kept = keep(*ASSETS, lists_sources=lists, rate_limit=300)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long a ``stat`` waits for a size that nobody knows yet, and who is not kept waiting again."""
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def kept(keep: Keep) -> KeptLibrary:
     return keep(*ASSETS)
 
 
+@pytest.mark.long
 def test_a_scan_is_not_kept_waiting_for_each_file(kept: KeptLibrary) -> None:
     """By default: three times ETIMEDOUT after 5 s, then at once; other processes still wait."""
     names = [str(asset.original_file_name) for asset in ASSETS]
@@ -92,6 +94,7 @@ def test_a_scan_is_not_kept_waiting_for_each_file(kept: KeptLibrary) -> None:
         assert other[0].took_s >= STAT_S, "another process has its own patience"
 
 
+@pytest.mark.long
 def test_a_timeout_that_was_asked_for_holds_each_time(kept: KeptLibrary) -> None:
     """``--stat-timeout``: ETIMEDOUT after that time for each file, however many there are."""
     names = [str(asset.original_file_name) for asset in ASSETS]
@@ -143,6 +146,7 @@ def test_a_crawl_leaves_the_reserve(serve: Serve, mounted: MountIt) -> None:
     waiting.communicate(timeout=90)
 
 
+@pytest.mark.long
 def test_spent_credits_fail_a_stat_in_time(serve: Serve, mounted: MountIt) -> None:
     """No credit for an hour: ETIMEDOUT within the time that was asked for, and no storm."""
     many = [video(f"clip-{n}.mov", 1000 + n) for n in range(20)]

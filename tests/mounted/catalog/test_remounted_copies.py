@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``cp -r`` after a re-mount: without a call for URLs where they were kept, else at the API's pace.
 
 The first mount learns all sizes without a limit; then the API allows fewer calls in a window than
@@ -49,6 +50,7 @@ def test_a_copy_with_the_urls_that_were_kept(keep: Keep, tmp_path: Path) -> None
     assert calls_for_urls(kept) == before
 
 
+@pytest.mark.long
 def test_a_copy_without_any_url_is_paced(keep: Keep, tmp_path: Path) -> None:
     """All sizes are known, no URL is: ``cp -r`` waits for each, and no file is lost."""
     kept = keep(*ASSETS)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The second mount of a library: from the saved catalog, at once, and with next to no API calls."""
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from tests.mounted.catalog.kept_library import (
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
-from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import START_S, is_mounted
 from tests.support.request_log import ended_requests
@@ -64,6 +64,7 @@ def test_the_first_listing_needs_no_call(kept: KeptLibrary) -> None:
     assert_same_bytes(mount / "clip-7.mov", ASSETS[7])
 
 
+@pytest.mark.long
 def test_an_idle_remount_costs_three_calls_at_most(kept: KeptLibrary) -> None:
     """One sync of what changed, and an ``ls -l``: nothing is asked about any asset."""
     kept.fill()
@@ -146,7 +147,8 @@ def test_sizing_goes_on_after_a_kill(kept: KeptLibrary) -> None:
     wait_until_sized(kept.mount())
 
 
-@pytest.mark.parametrize("turn", few_of(range(2), 0))
+@pytest.mark.long
+@pytest.mark.parametrize("turn", range(2))
 def test_it_ends_while_much_news_is_told(keep: Keep, turn: int) -> None:
     """SIGTERM while the kernel is told of 1500 changes: exit code 0, no crash (a race: 2 tries)."""
     many = [video(f"clip-{n}.mov", 10) for n in range(1500)]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Somebody removes the cache folder, or moves it away, while the library is mounted."""
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def move(cache: Path) -> None:
     cache.rename(cache.with_name("moved"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("take_away", [remove, move])
 def test_it_is_there_again(kept: KeptLibrary, take_away: Callable[[Path], None]) -> None:
     """No operation fails meanwhile; the next mount knows all sizes and URLs, without a call."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One file of the cache folder holds signed URLs; no other, nor the log, lets anybody in."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tests.mounted.catalog.conftest import Keep
 from tests.mounted.catalog.kept_library import KeptLibrary, shown, wait_until_sized
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
+from tests.support.long_runs import few_of
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import END_S, Mount, detach
 
@@ -89,7 +91,9 @@ def test_nothing_signed_is_written_but_the_file_of_urls(
     assert_private(kept.urls.parent)
 
 
-@pytest.mark.parametrize("how", ["switched off", "secret in the environment"])
+@pytest.mark.parametrize(
+    "how", few_of(["switched off", "secret in the environment"], "secret in the environment")
+)
 def test_nothing_signed_is_written_at_all(kept: KeptLibrary, how: str) -> None:
     """Neither there, where the URLs are not to be kept."""
     if how == "switched off":

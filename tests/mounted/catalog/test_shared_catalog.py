@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several mounts of one library at once, on one catalog: all right, and one does the work."""
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def test_one_mounts_news_is_the_others(kept: KeptLibrary) -> None:
     assert url_calls(kept.emulator, new) <= 2
 
 
+@pytest.mark.long
 def test_a_replacement_is_seen_by_both(kept: KeptLibrary) -> None:
     """One syncs and finds other bytes; the other's size, time and bytes are the new ones, too."""
     first, second = kept.mount(), kept.mount()

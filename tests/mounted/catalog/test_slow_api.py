@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real mount of an API that takes seconds for each answer."""
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def slow(emulator: Emulator, seconds: float) -> None:
         emulator.faults.add(Fault.delay(seconds), route=route)
 
 
+@pytest.mark.long
 def test_a_mount_of_a_slow_api(serve: Serve, tmp_path: Path) -> None:
     """4 s for every answer: it mounts, and the size of a file is there within a stat's 5 s."""
     emulator = serve(video("reel.mov", 300_000))
@@ -31,6 +33,7 @@ def test_a_mount_of_a_slow_api(serve: Serve, tmp_path: Path) -> None:
         assert (mount / "reel.mov").stat().st_size == 300_000
 
 
+@pytest.mark.long
 def test_a_limit_that_was_raised(serve: Serve, tmp_path: Path) -> None:
     """Below the time of an answer the mount fails; with a longer `-o api_timeout` it mounts."""
     emulator = serve(video("reel.mov", 300_000))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A copy never fails because the API counts its calls: the first day of a mount.
 
 The library has more files than the API's own limit of 300 calls allows in one window. A window
@@ -47,6 +48,7 @@ def assert_paced(emulator: Emulator) -> None:
     assert ended_requests(emulator, status=429) == []
 
 
+@pytest.mark.long
 def test_a_first_listing_waits_for_its_sizes(emulator: Emulator, tmp_path: Path) -> None:
     """``ls -l`` in a pipe shows every true size, without an error."""
     with Mount(emulator, tmp_path, "--cache-size=0", life_s=LIFE_S) as mount:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A copy waits through an outage of the API."""
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ASSETS = [video(f"clip-{number}.mov", 5000 + number) for number in range(6)]
 DOWN_S = 20.0
 
 
+@pytest.mark.long
 def test_a_copy_waits_through_an_outage(serve: Serve, mounted: MountIt, tmp_path: Path) -> None:
     """The API answers 503 for a while: ``cp -r`` of files whose size is not known ends with 0."""
     emulator = serve(*ASSETS)

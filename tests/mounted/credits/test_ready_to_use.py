@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """``mount --wait=sizes`` returns when all is known; ``ls`` prints the names that the mount has."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from backlotfs.emulator import Fault
 from tests.conftest import Serve
 from tests.support import commands
 from tests.support.deadlines import wait_until
+from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import END_S, detach, is_mounted
 
@@ -40,7 +43,7 @@ def mountpoint(tmp_path: Path) -> Iterator[Path]:
             detach(path)
 
 
-@pytest.mark.parametrize("names", ["original", "always-id", "portable"])
+@pytest.mark.parametrize("names", few_of(["original", "always-id", "portable"], "original"))
 def test_a_mount_in_the_background_waits_for_its_sizes(
     serve: Serve, mountpoint: Path, tmp_path: Path, names: str
 ) -> None:
@@ -64,7 +67,7 @@ def test_a_mount_in_the_background_waits_for_its_sizes(
     assert [name for name in shown if not any(line.endswith(name) for line in lines)] == []
 
 
-@pytest.mark.parametrize("wait", ["--wait", "--wait=sizes"])
+@pytest.mark.parametrize("wait", few_of(["--wait", "--wait=sizes"], "--wait=sizes"))
 def test_a_saved_listing_is_brought_up_to_date(
     serve: Serve, mountpoint: Path, tmp_path: Path, wait: str
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_saved_listing_is_brought_up_to_date(
         assert done.stdout.splitlines()[-1] == "11 of 11 sizes known"
 
 
+@pytest.mark.long
 def test_a_listing_that_is_not_up_to_date_is_said(
     serve: Serve, mountpoint: Path, tmp_path: Path
 ) -> None:
@@ -118,3 +122,21 @@ def test_a_mount_says_how_long_its_sizes_take(
     assert 50 <= int(found[1]) <= 60
     assert 1 <= int(found[2]) <= 2
     assert "Copies may start now" in second
+
+
+def test_ctrl_c_ends_the_wait_and_not_the_mount(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """It says so."""
+    emulator = serve(*ASSETS)
+    emulator.faults.add(Fault.delay(60.0), route="streams")
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    words = ("mount", "--wait=sizes", "--config", config, "--cache-dir", tmp_path / "cache")
+    log = tmp_path / "said.txt"
+    with log.open("w") as said:
+        mounting = commands.start(*words, mountpoint, home=tmp_path, log=said)
+    wait_until(lambda: "mounted backlot:" in log.read_text(), "the mount", timeout_s=END_S)
+    mounting.send_signal(signal.SIGINT)
+    assert mounting.wait(END_S) == 130
+    assert f"backlotfs: stopped waiting; {mountpoint} stays mounted\n" in log.read_text()
+    assert len(os.listdir(mountpoint)) == len(ASSETS)

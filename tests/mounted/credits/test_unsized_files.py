@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files whose size is not known yet: who waits for it, who does not see them, who gets an error."""
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from tests.mounted.credits.named_program import ran
 from tests.support import commands
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
-from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
 
@@ -198,7 +198,8 @@ def test_unsized(serve: Serve, mounted: MountIt, what: str) -> None:
     assert sum(each in pattern.stdout for each in NAMES) == len(NAMES)
 
 
-@pytest.mark.parametrize("what", few_of(["hide", "fail"], "hide"))
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["hide", "fail"])
 def test_our_own_commands_are_complete(
     serve: Serve, mounted: MountIt, tmp_path: Path, what: str
 ) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What answers teach besides their records: the server's clock, and the account's credits."""
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from backlotfs.errors import (
     ClockSkewed,
     CredentialsRefused,
     HostUnreachable,
+    NoSuchEntry,
     RateLimited,
 )
 from backlotfs.http.backoff import Backoff, RetryPolicy
@@ -180,3 +182,16 @@ def test_the_longest_wait_is_that_of_a_renewal_with_all_its_attempts() -> None:
         backoff.run(lambda: rig.client.get_source("E", deadline=deadline))
     assert deadline.queued_s == pytest.approx(60.0, abs=1.1)
     assert deadline.remaining_s() == pytest.approx(30.0, abs=1.0), "it stands still in the queue"
+
+
+def test_calls_are_counted_by_how_they_ended() -> None:
+    """Each attempt by itself; those of the CDN host apart."""
+    rig = scripted(said(404, "no such asset"))
+    assert rig.client.count_calls() == {}
+    refused(rig, NoSuchEntry)
+    rig.adapter.steps += [reply("{}", 429), GOOD, ConnectTimeout(), GOOD]
+    ask(rig)
+    ask(rig)
+    counted = {kind.result.value: number for kind, number in rig.client.count_calls().items()}
+    assert counted == {"error": 1, "limited": 1, "unanswered": 1, "ok": 2}
+    assert {kind.host for kind in rig.client.count_calls()} == {"api"}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk tier's folder: whose it is, who may use it, and files of another time."""
 
 from __future__ import annotations
@@ -331,6 +332,7 @@ def test_chains_are_made_anew_from_the_rows(tmp_path: Path) -> None:
         assert tier.missing(key(number) for number in range(30)) == []
 
 
+@pytest.mark.long
 def test_half_a_million_blocks_are_open_in_no_time(tmp_path: Path) -> None:
     """And one more block can be kept: choosing what goes is no matter of seconds either."""
     blocks, block_bytes = 500_000, 16

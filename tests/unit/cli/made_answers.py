@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Answers of a mount, made up, and the picture that ``status --watch`` draws of them."""
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def status(read: int = 0, **more: Any) -> dict[str, Any]:
         "reads": {"asked_bytes": read, "reads": 3, "failed": 0,
                   "blocks": {"memory": 6 * read // MIB, "disk": 0, "network": 2 * read // MIB}},
         "next_files": {"fetched_bytes": 3 * MIB, "read_bytes": 2 * MIB, "unread_bytes": MIB},
-        "credits": {"credits_left": 200, "limit": 300, "more_in_s": 41.0, "waiting": [0, 1, 0, 0]},
-        "waiting": [WAITING] * 9, "url_refreshes": 3, "fuse_binding": "session",
+        "credits": {"credits_left": 200, "limit": 300, "more_in_s": 41.0, "waiting": [0, 1, 0, 0],
+                    "share": None, "share_left": None},
+        "waiting": [WAITING] * 9, "exports": [], "url_refreshes": 3, "fuse_binding": "session",
         "passthrough": {"off": "", "opens": 5, "files": 2}, "log": "syslog",
         "choice": None, **more,
     }  # fmt: skip

@@ -1,11 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
 """``config init`` and ``completion``: what is asked, tried, written and printed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -62,6 +65,14 @@ def test_what_is_typed_is_tried_and_kept(emulator: Emulator, tmp_path: Path) -> 
     assert f"backlotfs mount --config {path} --profile main MOUNTPOINT" in done.output
     account = load_account({}, config=path, profile="main")
     assert (account.api_url, account.api_secret) == (emulator.api_url, emulator.api_secret)
+
+
+def test_no_address_is_proposed(tmp_path: Path) -> None:
+    """Each library has a server of its own, and the hosted service is gone: Enter asks again."""
+    done = init(tmp_path / "config.toml", answers=("", ""))
+    assert isinstance(done.exception, SettingsError)
+    assert done.output.count("Address of the API (https://backlot.example.com): ") == 2
+    assert "ooyala" not in done.output
 
 
 @pytest.mark.parametrize("count", range(4))
@@ -162,6 +173,55 @@ def test_a_slip_on_a_terminal_is_asked_again(emulator: Emulator, tmp_path: Path)
     assert load_account({}, config=path, profile="main").api_url == emulator.api_url
 
 
+def typed_in(command: Sequence[str | Path], dialogue: Sequence[tuple[str, str]]) -> str:
+    """Run a command on a terminal, and answer each of its questions; all that it showed."""
+    pid, terminal = pty.fork()
+    if not pid:
+        for name in ("API_URL", "API_KEY", "API_SECRET", "PROXY"):
+            os.environ.pop(f"BACKLOT_{name}", None)
+        os.execv(sys.executable, [sys.executable, "-m", "backlotfs", *map(str, command)])
+    shown, seen = "", 0
+    try:
+        for question, answer in dialogue:
+            while question not in shown[seen:]:
+                shown += os.read(terminal, 4096).decode()
+            seen = len(shown)
+            os.write(terminal, f"{answer}\n".encode())
+        with contextlib.suppress(OSError):  # the command has ended
+            while True:
+                shown += os.read(terminal, 4096).decode()
+    finally:
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    return shown
+
+
+def test_a_refused_secret_is_asked_for_again(emulator: Emulator, tmp_path: Path) -> None:
+    """The other answers are kept by Enter; so is a secret, if the key was wrong. None is shown."""
+    path = tmp_path / "config.toml"
+    shown = typed_in(
+        ["config", "init", "--config", path],
+        [
+            ("Name of the profile", "main"),
+            ("Address of the API", emulator.api_url),
+            ("API key: ", "a-wrong-key"),
+            ("API secret (not shown): ", "mistyped"),
+            (f"Address of the API [{emulator.api_url}]: ", ""),
+            ("API key [a-wrong-key]: ", emulator.api_key),
+            ("API secret (not shown; Enter keeps it): ", ""),
+            ("Address of the API", ""),
+            (f"API key [{emulator.api_key}]: ", ""),
+            ("API secret", emulator.api_secret),
+        ],
+    )
+    assert "The API accepts the key and the secret." in shown
+    assert ".." not in shown
+    assert "mistyped" not in shown
+    assert emulator.api_secret not in shown
+    account = load_account({}, config=path, profile="main")
+    assert (account.api_key, account.api_secret) == (emulator.api_key, emulator.api_secret)
+
+
 def run_config(*arguments: str | Path) -> Result:
     """A command of the group."""
     return CliRunner().invoke(config, [str(one) for one in arguments])
@@ -222,8 +282,14 @@ def test_profiles_are_listed_shown_and_removed(tmp_path: Path) -> None:
     assert "hush@" not in path.read_text()
     assert run_config("list", "--config", path).output == "two  http://two\n"
     assert run_config("remove", "two", "--config", path, "--yes").exit_code == 0
-    assert run_config("list", "--config", path).output == ""
+    listed = run_config("list", "--config", path)
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert (
+        listed.stderr
+        == f"{path} has no profile; create one: backlotfs config init --config {path}\n"
+    )
     gone = run_config("show", "two", "--config", path)
+    assert gone.output == ""
     assert isinstance(gone.exception, SettingsError)
 
 

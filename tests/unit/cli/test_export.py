@@ -1,7 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
 """``export`` and ``verify`` as commands: what they print and how they end."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,10 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from backlotfs.cli.export import CopyDiffers, ExportIncomplete, NothingThere, export, verify
+from backlotfs.cli.export import CopyDiffers, NothingThere, export, verify
+from backlotfs.cli.export_report import ExportIncomplete
 from backlotfs.cli.progress import TransferBar
 from backlotfs.errors import SettingsError
 from backlotfs.export.destination import WORKSPACE, Workspace
+from backlotfs.export.file_copy import part_key
+from backlotfs.kernel import mount_table
 from backlotfs.log.terminal import in_words
 from backlotfs.namespace.incomplete_notice import Notice
 
@@ -68,6 +73,25 @@ def test_a_folder_in_no_mount_is_named(library: Path, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)], ids=["copy", "dry run"])
+def test_a_source_that_does_not_exist(tmp_path: Path, dry_run: tuple[str, ...]) -> None:
+    """One line says so, and nothing else is said or made."""
+    absent = tmp_path / "libary"
+    done = run_export(*dry_run, absent, absent / "a.mov", tmp_path / "copy")
+    assert isinstance(done.exception, NothingThere)
+    assert str(done.exception).startswith(f"there is no file or folder {absent} and 1 more; ")
+    assert done.output == ""
+    assert not (tmp_path / "copy").exists()
+
+
+def test_one_of_several_sources_does_not_exist(library: Path, tmp_path: Path) -> None:
+    """It is a failure; the others are copied."""
+    done = run_export(tmp_path / "absent.mov", library, tmp_path / "copy")
+    assert done.stderr == "backlotfs: absent.mov: No such file or directory\n"
+    assert "2 files, 2.0 KiB, copied and verified" in done.stdout
+    assert str(done.exception).startswith("1 of 3 files failed; each is named above")
+
+
 def test_sha256sum_checks_the_copy(copy: Path) -> None:
     """Without us."""
     checked = subprocess.run(
@@ -111,7 +135,9 @@ def test_a_failure_is_a_line_and_exit_1(library: Path, tmp_path: Path) -> None:
     assert done.stderr == "backlotfs: none.mov: No such file or directory\n"
     assert isinstance(done.exception, ExportIncomplete)
     assert done.exception.exit_code == 1
-    assert str(done.exception).startswith("1 of 3 files failed")
+    assert str(done.exception) == (
+        "1 of 3 files failed; each is named above; run the same command again to continue"
+    )
     assert (tmp_path / "copy" / "b.mov").is_file()
 
 
@@ -142,7 +168,75 @@ def test_names_that_a_disk_takes_for_one_are_not_mixed_up(
     done = run_export(f"{library}/", tmp_path / "copy")
     assert done.stderr.startswith("backlotfs: a.mov: is the same name as A.mov")
     assert isinstance(done.exception, ExportIncomplete)
+    assert str(done.exception) == "1 of 3 files failed; each is named above", "again would not help"
     assert sorted(path.name for path in (tmp_path / "copy").glob("*.mov")) == ["A.mov", "b.mov"]
+
+
+def test_ctrl_c_while_it_looks_for_files(
+    library: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Says that nothing is copied yet; DEST is not touched."""
+
+    def stopped(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backlotfs.cli.export.find_items", stopped)
+    before = sorted(copy.iterdir()) if copy.exists() else None
+    done = run_export(f"{library}/", copy)
+    assert done.exit_code == 1  # of click's runner; the program itself ends with 130
+    assert "backlotfs: stopped: nothing is copied yet; run the same command again" in done.stderr
+    assert (sorted(copy.iterdir()) if copy.exists() else None) == before
+
+
+def unfinished(copy: Path, name: str, begun: bytes, source: Path) -> list[Path]:
+    """The part and the checkpoint of a file, as an export leaves them that was cut off."""
+    workspace = copy / WORKSPACE
+    workspace.mkdir(mode=0o700, exist_ok=True)
+    part = workspace / f"{part_key(name)}.part"
+    part.write_bytes(begun)
+    status = source.stat()
+    note = {
+        "size_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "length_bytes": len(begun),
+        "sha256": hashlib.sha256(begun).hexdigest(),
+    }
+    checkpoint = part.with_suffix(".checkpoint")
+    checkpoint.write_text(json.dumps(note))
+    return [part, checkpoint]
+
+
+def test_what_an_export_continues_is_said(library: Path, copy: Path) -> None:
+    """With the bytes that are there already; in JSON nothing else is printed."""
+    (library / "c.mov").write_bytes(b"c" * 3000)
+    unfinished(copy, "c.mov", b"c" * 2048, library / "c.mov")
+    done = run_export(f"{library}/", copy)
+    assert done.exit_code == 0
+    assert done.stderr == ("backlotfs: continued: 2.0 KiB of 1 unfinished file already there\n")
+    assert (copy / "c.mov").read_bytes() == b"c" * 3000
+    assert run_export(f"{library}/", copy).stderr == ""
+
+
+def test_parts_of_other_names_go_when_all_is_complete(library: Path, copy: Path) -> None:
+    """Not before: until then they may be what the next export continues."""
+    left = unfinished(copy, "gone.mov", b"g", library / "a.mov")
+    done = run_export(f"{library}/", library / "none.mov", copy)
+    assert isinstance(done.exception, ExportIncomplete)
+    assert all(path.exists() for path in left)
+    assert run_export(f"{library}/", copy).exit_code == 0
+    assert sorted(path.name for path in copy.iterdir()) == ["MANIFEST.sha256", "a.mov", "b.mov"]
+
+
+def test_parts_of_other_sources_stay(library: Path, copy: Path, tmp_path: Path) -> None:
+    """Whoever exports them continues there."""
+    other = tmp_path / "other.mov"
+    other.write_bytes(b"o" * 3000)
+    left = unfinished(copy, "other.mov", b"o" * 2048, other)
+    assert run_export(f"{library}/", copy).exit_code == 0
+    assert all(path.exists() for path in left)
+    assert run_export(other, copy).exit_code == 0
+    assert (copy / "other.mov").read_bytes() == b"o" * 3000
+    assert not (copy / WORKSPACE).exists()
 
 
 def test_a_disk_too_small_is_said_before(
@@ -164,9 +258,44 @@ def test_a_place_that_cannot_be_written_is_said(library: Path) -> None:
 
 def test_a_good_copy_is_verified(copy: Path, library: Path) -> None:
     """Against the manifest, and against its source."""
+    checked = "2 files, 2.0 KiB, checked; 0 wrong"
     done = run_verify(copy, "--source", f"{library}/")
     assert done.exit_code == 0, done.output
-    assert done.stdout == "2 files, 2.0 KiB, checked; 0 wrong\n"
+    assert done.stdout == f"{checked}, 0 missing\n"
+    assert run_verify(copy).stdout == (
+        "files that were never exported are not looked for; --source SRC looks for them\n"
+        f"{checked}\n"
+    )
+
+
+def test_an_unfinished_export_on_a_disk_without_modes(copy: Path) -> None:
+    """Its workspace is open to others, as all is there; it is this user's own all the same."""
+    (copy / WORKSPACE).mkdir()
+    (copy / WORKSPACE).chmod(0o777)
+    done = run_verify(copy)
+    assert isinstance(done.exception, CopyDiffers)
+    assert str(done.exception) == (
+        "2 files checked: an export into this folder is unfinished; run the export again, or "
+        "remove .backlotfs-export there to give up what it has begun, then verify again"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_unfinished_export(copy: Path) -> None:
+    """Is not this user's to run again."""
+    (copy / WORKSPACE).mkdir()
+    os.chown(copy / WORKSPACE, 65534, 65534)
+    done = run_verify(copy)
+    assert "belongs to another user, whose export" in done.stdout
+    assert done.exit_code == 0, "it may be no export at all"
+
+
+def test_a_slash_that_was_forgotten(copy: Path, library: Path) -> None:
+    """Then each name has a folder before it, and none is in the copy."""
+    done = run_verify(copy, "--source", library)
+    assert "2 never exported; name SRC as for the export, with or without a slash" in str(
+        done.exception
+    )
 
 
 def test_each_kind_of_damage_is_named(copy: Path, library: Path) -> None:
@@ -184,6 +313,54 @@ def test_each_kind_of_damage_is_named(copy: Path, library: Path) -> None:
         "backlotfs: c.mov: was never exported; export it",
     ]
     assert "not in the manifest: notes.txt" in done.stdout
+    assert "checked" not in done.stdout, "there is one verdict"
+    assert str(done.exception) == (
+        "2 files checked: 1 wrong, 1 missing, 1 never exported; "
+        "do what the lines above say, then verify again"
+    )
+    done = run_verify(copy, "--source", f"{library}/", "--source", copy / "absent")
+    assert "1 never exported, 1 source unreadable; do what" in str(done.exception)
+
+
+def test_missing_files_are_exported_again(copy: Path, library: Path) -> None:
+    """That is what the verdict says, and after that it is right."""
+    (copy / "b.mov").unlink()
+    (library / "c.mov").write_bytes(b"c")
+    done = run_verify(copy, "--source", f"{library}/")
+    assert str(done.exception) == (
+        "2 files checked: 1 missing, 1 never exported; "
+        "run the export again, which names what it cannot copy, then verify again"
+    )
+    assert run_export(f"{library}/", copy).exit_code == 0
+    assert run_verify(copy, "--source", f"{library}/").exit_code == 0
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["after others", "the first file"])
+def test_an_unfinished_export_is_not_right(copy: Path, library: Path, complete: bool) -> None:
+    """What is complete may be; a script has to know that it is not all."""
+    unfinished(copy, "c.mov", b"c" * 2048, library / "a.mov")
+    if not complete:
+        for name in ("a.mov", "b.mov", "MANIFEST.sha256"):
+            (copy / name).unlink()
+    said = f"{2 * complete} files checked: 1 partly exported; run the export again, or remove"
+    done = run_verify(copy)
+    assert isinstance(done.exception, CopyDiffers)
+    assert str(done.exception).startswith(said)
+    done = run_verify("--json", copy)
+    assert isinstance(done.exception, CopyDiffers)
+    assert json.loads(done.stdout)["unfinished"] == 1
+
+
+def test_a_killed_export_is_not_right(copy: Path) -> None:
+    """Between two files it leaves its journal alone."""
+    (copy / WORKSPACE).mkdir(mode=0o700)
+    (copy / WORKSPACE / "journal").touch()
+    done = run_verify(copy)
+    assert isinstance(done.exception, CopyDiffers)
+    assert str(done.exception) == (
+        "2 files checked: an export into this folder is unfinished; run the export again, or "
+        "remove .backlotfs-export there to give up what it has begun, then verify again"
+    )
 
 
 def test_a_second_export_says_what_it_looked_at(copy: Path, library: Path) -> None:
@@ -200,7 +377,7 @@ def test_a_second_export_says_what_it_looked_at(copy: Path, library: Path) -> No
     assert [file["sha256"] for file in report["files"]] == [None, None]
     done = run_export("--checksum", f"{library}/", copy)
     assert done.stdout.splitlines()[0] == (
-        "1 files, 1 B, copied and verified; 1 compared with their sources, "
+        "1 file, 1 B, copied and verified; 1 compared with the source, "
         "0 unchanged (size and time), 0 failed"
     )
     assert (copy / "b.mov").read_bytes() == b"b"
@@ -241,6 +418,23 @@ def test_dest_may_be_a_link(library: Path, tmp_path: Path) -> None:
     assert (tmp_path / "archive" / "a.mov").is_file()
 
 
+def test_a_disk_that_is_not_mounted(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fstab would mount there is named; the copy is made all the same."""
+    place = tmp_path / "my nas"
+    place.mkdir()
+    table = tmp_path / "fstab"
+    escaped = str(place).replace(" ", "\\040")
+    table.write_text(f"# {place}\n/dev/sda1 / ext4 defaults 0 1\n//nas/x {escaped} cifs ro 0 0\n")
+    monkeypatch.setattr(mount_table, "FSTAB", table)
+    done = run_export(f"{library}/", place / "copy")
+    assert f"note: {place}: /etc/fstab names a disk for it, but it is not" in done.stderr
+    assert run_verify(place / "copy").exit_code == 0
+    table.write_text("//nas/x /proc/ cifs ro 0 0\nUUID=1 none swap sw 0 0\n/dev/sdb\n")
+    assert "/etc/fstab" not in run_export(f"{library}/", place / "copy").stderr
+
+
 def test_a_planted_workspace_is_said_once(library: Path, tmp_path: Path) -> None:
     """Before anything is copied, with what it is and what to do."""
     (tmp_path / "copy" / WORKSPACE).mkdir(parents=True)
@@ -263,7 +457,7 @@ def test_a_source_of_another_size_is_named(copy: Path, library: Path) -> None:
     done = run_verify("--json", copy, "--source", f"{library}/")
     report = json.loads(done.stdout)
     assert [problem["name"] for problem in report["problems"]] == ["b.mov"]
-    assert "has 1 bytes, its source 6" in report["problems"][0]["reason"]
+    assert "has 1 byte, its source 6" in report["problems"][0]["reason"]
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -290,6 +484,12 @@ def test_the_bar_is_drawn_on_a_terminal_only(
     assert "[red]a :smile: line" in drawn
     assert "50/100 bytes" in drawn
     assert "\x1b[3" not in drawn, "a colour"
+    with TransferBar("looking for files", None) as bar:
+        bar.note("sizes: 2 of 5 known")
+    drawn = capsys.readouterr().err
+    assert "waiting for sizes: 2 of 5 known" in drawn
+    assert "0/0" not in drawn
+    assert drawn.endswith("\x1b[2K"), "it is erased"
 
 
 @pytest.mark.parametrize(

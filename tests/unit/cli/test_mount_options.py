@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``-o``, as mount(8) and fstab spell it."""
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def test_options(options: tuple[str, ...], settings: MountSettings) -> None:
         ("exclude=lable:a", "option exclude: the rule 'lable:a' begins with none of name:"),
         ("log_level=loud", "must be one of error, warning, info, debug, not 'loud'"),
         ("log_file=", "needs a file: log_file=FILE"),
+        ("metrics=9184", "option metrics: '9184' is not an address to listen on; write it like"),
         ("shared_thumbnails=yes", "must be one of hidden, listed, not 'yes'"),
         ("keep_urls=maybe", "must be one of yes, no, not 'maybe'"),
         ("subtype=nfs", "must be one of backlotfs, sshfs, not 'nfs'"),

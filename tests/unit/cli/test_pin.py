@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``pin``, ``unpin`` and ``pins``: what is asked of the mount, and what is said."""
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def test_pinned_and_fetched(mount: FakeMount) -> None:
     mount.cached["b.mov"] = 10
     result = run("pin", mount.place)
     assert result.exit_code == 0, result.output
-    assert result.output == "2 files, 50.0 KiB, are pinned; 50.0 KiB fetched\n"
+    assert result.output == "2 files, 50.0 KiB, pinned; 50.0 KiB fetched\n"
     assert mount.steps == [("pins", 0), ("pin", True), ("pin", False), ("a.mov", 0)]
     assert mount.pinned == {"a.mov": "v1", "b.mov": "v1"}
     again = json.loads(run("pin", mount.place, "--json").output)
@@ -58,7 +59,7 @@ def test_a_file_that_fails(mount: FakeMount) -> None:
     assert "a.mov: source host h answers 503" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 4
-    assert "1 of 2 files are not completely in the disk cache" in str(result.exception)
+    assert "1 of 2 files not completely in the disk cache" in str(result.exception)
     assert mount.cached == {"b.mov": 10}
 
 
@@ -78,7 +79,7 @@ def test_interrupted(mount: FakeMount, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unpinned(mount: FakeMount) -> None:
     """How many, for people and for programs; of nothing it is said, too."""
     mount.pinned.update({"a.mov": "v1", "b.mov": "v1"})
-    assert run("unpin", mount.place / "a.mov").output == "unpinned 1 files, 10 B\n"
+    assert run("unpin", mount.place / "a.mov").output == "unpinned 1 file, 10 B\n"
     assert json.loads(run("unpin", mount.place, "--json").output) == {"files": 1, "size": 10}
     assert run("unpin", mount.place).output == "no file there was pinned\n"
 

@@ -1,8 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a mount is: what is said of it, and how long somebody waits for it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -16,13 +20,16 @@ from rich.console import Console
 
 from backlotfs.cli.progress import (
     LISTING,
+    REFRESH,
     SIZES,
     ListingProgress,
     SizesBar,
+    TransferBar,
     credits_note,
-    credits_shown,
     sizes_line,
+    sizes_wait,
     wait_for,
+    waits_shown,
 )
 from backlotfs.mount.control.client import AnswerLate, NoAnswer
 from tests.fakes.clocks import ManualClock
@@ -81,6 +88,38 @@ def mounted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mount]:
     return make
 
 
+def drawn(monkeypatch: pytest.MonkeyPatch, *moves: int) -> str:
+    """What a terminal gets of a bar over 100 bytes."""
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with TransferBar("export", 100) as bar:
+            for count in moves:
+                bar.moved(count)
+            bar.say_last("stopped: it is half done")
+            bar.note("")
+        monkeypatch.undo()
+    said = b""
+    with os.fdopen(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+        while piece := screen.read(65536):  # EIO once all is read: the other end is closed
+            said += piece
+    return said.decode()
+
+
+def test_the_last_line_is_below_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which stays as it is: what the command says last is what is read."""
+    said = drawn(monkeypatch, 50)
+    assert "50/100" in said
+    assert said.rindex("50/100") < said.rindex("stopped: it is half done")
+
+
+def test_what_is_taken_back_is_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is begun again: no rate is below nothing, nor the time that is left."""
+    said = drawn(monkeypatch, 50, 20, -60)
+    assert "10/100" in said
+    assert not re.search(r"-\d", said)
+
+
 @pytest.mark.parametrize(
     ("found", "line"),
     [
@@ -99,6 +138,19 @@ def test_sizes_line(found: dict[str, Any], line: str) -> None:
     assert sizes_line(found) == line
 
 
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (answer(), ""),
+        (answer(4), "sizes: 5 of 11 known"),
+        (answer(4, seconds_left=180.0, more_in_s=41.0), "sizes: 5 of 11 known, about 3 min left"),
+    ],
+)
+def test_what_a_search_waits_for(found: dict[str, Any], text: str) -> None:
+    """All sizes, not the next few of them."""
+    assert sizes_wait(found) == text
+
+
 def test_credits_are_of_interest_to_those_who_wait() -> None:
     """For sizes, or for a call of their own."""
     assert credits_note(answer(more_in_s=41.0)) == ""
@@ -114,8 +166,10 @@ def test_credits_are_of_interest_to_those_who_wait() -> None:
         (SIZES, [answer(10, syncing=True), answer(4), answer(9), answer(10)]),
         (LISTING, [answer(4, syncing=True), answer(4, syncing=True, stale=True)]),
         (SIZES, [answer(9, stale=True), answer(10, stale=True)]),
+        (REFRESH, [answer(4, syncing=True, stale=True), answer(4)]),
+        (REFRESH, [answer(4, syncing=True, stale=True), answer(4, stale=True)]),
     ],
-    ids=["listing", "sizes", "stale", "sizes of what is stale"],
+    ids=["listing", "sizes", "stale", "sizes of what is stale", "refreshed", "still stale"],
 )
 def test_waiting(mounted: Callable[..., Mount], what: str, answers: list[dict[str, Any]]) -> None:
     """Until all of it is there, and no longer, with a rest between two looks."""
@@ -227,7 +281,7 @@ def test_what_a_copy_waits_for(
     waits = answer(9, more_in_s=41.0, programs=1)
     mount = mounted(waits, NoAnswer("busy"), waits, answer(9, more_in_s=41.0))
     notes: queue.Queue[str] = queue.Queue()
-    with credits_shown([str(place / "a.mov"), str(place)], notes.put):
+    with waits_shown([str(place / "a.mov"), str(place)], notes.put):
         said = [notes.get(timeout=PATIENCE_S) for _ in range(4)]
     assert said == ["API credits: more in 41 s", "", "API credits: more in 41 s", ""]
     assert set(mount.asked) == {(place, "status")}
@@ -248,7 +302,7 @@ def test_a_copy_asks_less_often_where_an_answer_takes_long(
 
     monkeypatch.setattr(MODULE, "ask", ask)
     monkeypatch.setattr(MODULE.time, "monotonic", clock.monotonic)
-    with credits_shown([str(place)], lambda _text: None):
+    with waits_shown([str(place)], lambda _text: None):
         asked.get(timeout=PATIENCE_S)
         time.sleep(0.2)
     assert asked.empty()
@@ -268,7 +322,7 @@ def test_nothing_is_noted_after_a_copy(monkeypatch: pytest.MonkeyPatch, place: P
 
     monkeypatch.setattr(MODULE, "ask", ask)
     notes: list[str] = []
-    with credits_shown([str(place)], notes.append):
+    with waits_shown([str(place)], notes.append):
         assert asked.wait(PATIENCE_S)
     ended.set()
     watchers[0].join(PATIENCE_S)

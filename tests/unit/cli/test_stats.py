@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``stats``: what a mount tells of its reads, for people and for programs."""
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def test_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "3",
         "64.0 MiB of 256.0 MiB cached, 1.0 MiB in use, 4.0 MiB in flight",
         "1.0 GiB of 10.0 GiB used, 5 blocks evicted, 6 rejected, 0 damaged",
-        "1 files open, 7 opens so far",
+        "1 file open, 7 opens so far",
     ]
     assert [line.split() for line in lines[15:]] == [
         ["process", "read", "reads", "memory", "disk", "network"],

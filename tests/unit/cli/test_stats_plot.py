@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``stats --plot``: a picture that is there completely, or not at all."""
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def test_the_end_of_summer_time(tmp_path: Path, zone: Callable[[str], None]) -> 
     assert fetched == sorted(fetched)
 
 
+@pytest.mark.long
 def test_the_first_and_the_last_moment(tmp_path: Path, zone: Callable[[str], None]) -> None:
     """What an answer may say can be drawn, wherever one is; the rest is no answer."""
     first, last, beyond = ({**STATS["history"][0], "at": at} for at in (0, LAST_S, 9.9e11))

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """``status`` and ``refresh``: ask a running mount."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -30,8 +32,9 @@ ANSWER: dict[str, Any] = {
     "throughput": {"now": {"over_s": 5, "read_bytes_per_s": 2048, "fetched_bytes_per_s": 0},
                    "since_start": {"read_bytes": 4096, "fetched_bytes": 8192,
                                    "read_bytes_per_s": 10, "fetched_bytes_per_s": 20}},
-    "credits": {"credits_left": 200, "limit": 300, "more_in_s": None}, "waiting": [],
-    "url_refreshes": 3, "choice": None,
+    "credits": {"credits_left": 200, "limit": 300, "more_in_s": None, "share": None},
+    "waiting": [],
+    "url_refreshes": 3, "choice": None, "exports": [],
     "fuse_binding": "session", "passthrough": {"off": "", "opens": 0, "files": 0},
     "log": "syslog",
 }  # fmt: skip
@@ -56,10 +59,11 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
     assert result.exit_code == 0, result.output
     for part in (
         "backlot:main on /mnt/a (pid 7)", "4 known, 5 pending, about 1 h 6 min left",
-        "1 files have no source", "never", "10, 3.0 GiB", "memory 1.0 MiB of 256.0 MiB",
-        "no disk cache",
+        "1 file without a source", "never", "10, 3.0 GiB as far as known\n",
+        "memory 1.0 MiB of 256.0 MiB", "no disk cache",
         "read 2.0 KiB/s, fetched 0 B/s", "fetched 8.0 KiB (20 B/s)", "200 of 300 left",
         "signed URLs    3 fetched", "syslog",
+        "kernel         session; passthrough on, not used yet\n",
     ):  # fmt: skip
         assert part in result.output
     for part in ("STALE", "failed", "readers"):
@@ -72,6 +76,17 @@ def test_status(asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.Mon
         assert part in output
     as_json = CliRunner().invoke(MODULE.status, ["/mnt/a", "--json"]).output
     assert json.loads(as_json) == stale
+
+
+def test_when_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum of the sizes is the whole; a reason that calls for nothing has no place here."""
+    off = {"off": "the kernel allows it only to this machine's own root", "opens": 0, "files": 0}
+    sizes = {"sized": 9, "missing": 1, "total": 10, "seconds_left": None}
+    answer = ANSWER | {"sizes": sizes, "passthrough": off}
+    monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: answer)
+    lines = CliRunner().invoke(MODULE.status, ["/mnt/a"]).output.splitlines()
+    assert "files          10, 3.0 GiB" in lines
+    assert "kernel         session; passthrough off (see: backlotfs stats)" in lines
 
 
 def test_a_part_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +119,25 @@ def test_cache_errors_and_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in (
         "disk 10 B of 2.0 KiB\n", "2 files, 5 B of 7 B in the disk cache", "never (refreshing)",
         "failed         2016-03-01 ", "/a\\x1b.mov: EIO: source host h answers 503 (3 times)",
-        "2 more: --json", "p0 9 B, p1 8 B (1 reads failed)", "3 more",
+        "2 more: --json", "p0 9 B, p1 8 B (1 read failed)", "3 more",
     ):  # fmt: skip
         assert part in output
     lines = TEXT.status_lines(answer)
     for_people = TEXT.wrapped(lines)
     assert max(len(text) for _, text in for_people) <= 80 - 15
     assert " ".join(text for _, text in for_people) == " ".join(text for _, text in lines)
+
+
+def test_exports_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with what is complete of it, one below the other."""
+    exports = [
+        {"pid": 9, "files": 12, "of_files": 23, "bytes": 593 << 20},
+        {"pid": 10, "files": 0, "of_files": 1, "bytes": 0},
+    ]
+    monkeypatch.setattr(MODULE, "ask", lambda *_args, **_more: ANSWER | {"exports": exports})
+    assert (
+        "export         pid 9: 12 of 23 files, 593.0 MiB\n               pid 10: 0 of 1 file, 0 B\n"
+    ) in CliRunner().invoke(MODULE.status, ["/mnt/a"]).output
 
 
 def test_recent_times(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +194,9 @@ def test_which_mount(monkeypatch: pytest.MonkeyPatch) -> None:
             assert the_mount(None) == Path("/mnt/a")
     with pytest.raises(SettingsError, match="/mnt/a, /mnt/b"):
         the_mount(None)
+    own = frozenset({f"user_id={os.geteuid()}"})
+    mounts.append(MountEntry("/mnt/mine", FUSE_TYPE, "s", own))
+    assert the_mount(None) == Path("/mnt/mine"), "the others are of other users"
     assert the_mount(Path("/mnt/c")) == Path("/mnt/c")
 
 

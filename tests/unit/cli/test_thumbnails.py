@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``thumbnails``: what is made, what is left alone, what is said."""
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def test_failures_are_named_and_the_others_go_on(mount: FakeMount) -> None:
     assert f"backlotfs: {false}: the preview image cannot be decoded" in result.output
     assert "1 made" in result.output
     assert isinstance(result.exception, BacklotError)
-    assert "2 of 3 files have no thumbnail" in str(result.exception)
+    assert "2 of 3 files without a thumbnail" in str(result.exception)
     assert result.exception.exit_code == 4
 
 

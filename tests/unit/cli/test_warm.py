@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``warm``: which files are meant, what is asked of the mount, and what is said in the end."""
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def test_only_what_is_not_held_is_asked_for(mount: FakeMount) -> None:
     result = warm(mount.place, "--jobs", "1")
     assert result.exit_code == 0, result.output
     assert mount.steps == [("a.mov", 0), ("a.mov", 100 * KIB), ("a.mov", 200 * KIB)]
-    assert result.output == "2 files, 300.0 KiB, are in the disk cache; 250.0 KiB fetched\n"
+    assert result.output == "2 files, 300.0 KiB, in the disk cache; 250.0 KiB fetched\n"
     again = json.loads(warm(mount.place, "--json").output)
     assert (again["fetched_bytes"], again["cached_bytes"], again["failed"]) == (0, 300 * KIB, 0)
 
@@ -91,7 +92,7 @@ def test_sidecars_are_left_out(mount: FakeMount) -> None:
     mount.add("a.mov", 10)
     mount.add("a.mov.json", 10)
     result = warm(mount.place)
-    assert result.output == "1 files, 10 B, are in the disk cache; 10 B fetched\n"
+    assert result.output == "1 file, 10 B, in the disk cache; 10 B fetched\n"
 
 
 def test_more_than_fits(mount: FakeMount) -> None:
@@ -111,7 +112,7 @@ def test_failures_are_named_and_the_others_go_on(mount: FakeMount) -> None:
     mount.broken["a.mov"] = NoAnswer("source host h answers 503", 4)
     result = warm(mount.place)
     assert f"backlotfs: {broken}: source host h answers 503\n" in result.output
-    assert "1 files, 10 B, are in the disk cache" in result.output
+    assert "1 file, 10 B, in the disk cache" in result.output
     assert isinstance(result.exception, BacklotError)
     assert result.exception.exit_code == 4
 

@@ -1,8 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
 """Threads that come with the work."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 
 import pytest
@@ -91,3 +93,19 @@ def test_an_idle_thread_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert done.wait(PATIENCE_S)
         threads[-1].join(PATIENCE_S)
     assert [thread.name for thread in threads] == ["brief-1", "brief-2"]
+
+
+def test_the_thread_of_a_job_takes_the_next() -> None:
+    """A job submits another as its last step: it runs on the same thread, and no other is woken."""
+    pool = Workers(2, "one")
+    done: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+
+    def last() -> None:
+        done.put(threading.current_thread())
+
+    def first() -> None:
+        done.put(threading.current_thread())
+        pool.submit(last, next_here=True)
+
+    pool.submit(first)
+    assert done.get(timeout=PATIENCE_S) is done.get(timeout=PATIENCE_S)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mount in the background starts or says why not, and ends whatever state it is in."""
 
 from __future__ import annotations
@@ -103,7 +104,10 @@ def test_a_mount_in_use_is_taken_down_all_the_same(
     stage.mount.start()
     stage.mount.stop()
     assert not stage.mount.is_live
-    assert "in use by vlc" in capfd.readouterr().err
+    captured = capfd.readouterr()
+    assert "in use by vlc" in captured.err
+    assert f"$ {tool}" in captured.out
+    assert "detached the mount all the same" in captured.out
 
 
 def test_stopping_what_never_started_does_nothing(stage: Stage) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """However a demo ends, nothing of it is left, and the exit status says how it ended."""
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from backlotfs.demo.session import (
     mounted_at_or_below,
     remove,
 )
+from backlotfs.demo.terminal import Narrator
 from backlotfs.demo.tour import CheckFailed, Tour
 from backlotfs.errors import FuseUnusable
 from tests.unit.demo.sample_folder import tiny_media
@@ -72,13 +74,30 @@ def test_a_failed_check_is_told(
 
 
 def test_a_mount_that_fails_gives_its_status(
-    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """5 tells a script that FUSE is the trouble."""
+    """5 tells a script that FUSE is the trouble; it is said before anything is removed."""
+    said: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        Narrator,
+        "complain",
+        lambda _self, text: said.append((text, len(list(temporary_folder.iterdir())))),
+    )
     failure = MountFailed("no /dev/fuse: modprobe fuse", status=5)
     monkeypatch.setattr(BackgroundMount, "start", failing(failure))
     assert Session(None).run() == 5
-    assert "modprobe fuse" in capfd.readouterr().err
+    assert said == [("no /dev/fuse: modprobe fuse", 1)]
+    assert list(temporary_folder.iterdir()) == []
+
+
+def test_a_machine_without_fuse_gets_no_sample_media(
+    temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a mount lacks is said first."""
+    monkeypatch.setattr(session_module, "check_usable", failing(FuseUnusable("no /dev/fuse")))
+    monkeypatch.setattr(session_module, "make_media", failing(AssertionError()))
+    with pytest.raises(FuseUnusable, match="no /dev/fuse"):
+        Session(None).run()
     assert list(temporary_folder.iterdir()) == []
 
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``backlotfs demo`` as it is run: the emulator, a kernel mount, every station, nothing left."""
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def assert_nothing_left(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.long
 def test_it_ends_by_itself_in_a_pipe(tmp_path: Path) -> None:
     """All checksums equal, the URL renewed, and the temporary folder empty again."""
     with started_demo(tmp_path) as process:
@@ -61,12 +63,12 @@ def test_it_ends_by_itself_in_a_pipe(tmp_path: Path) -> None:
     ("line", "signum"),
     [
         ("$ backlotfs mount", signal.SIGTERM),
-        ("$ rsync", signal.SIGINT),
+        ("$ backlotfs mount", signal.SIGINT),
         *(
             pytest.param(line, signum, marks=pytest.mark.long)
             for line, signum in (
                 ("Sample media", signal.SIGINT),
-                ("$ backlotfs mount", signal.SIGINT),
+                ("$ rsync", signal.SIGINT),
                 ("$ cp", signal.SIGTERM),
                 ("Now its beginning", signal.SIGINT),
                 ("$ rsync", signal.SIGTERM),

@@ -1,9 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the system lacks is found, and the command that mends it is named."""
 
 from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,22 +91,30 @@ def test_a_proxy_of_ones_own() -> None:
     assert found.remedy == "correct them in `proxy` of the profile, or in BACKLOT_PROXY"
 
 
-@pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_a_missing_libfuse(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is what a mount would exit with 5 for, where it needs one; on Linux it needs none."""
+def test_a_missing_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is what a mount would exit with 5 for, where it is wanted; else not a word is said of it."""
 
     def missing() -> None:
         raise FuseUnusable("libfuse 2 is missing; install it")
 
     monkeypatch.setattr(doctor, "load_fuse", missing)
-    monkeypatch.setattr(sys, "platform", platform)
-    found = doctor.check_libfuse()
-    assert "apt-get install" in (found.remedy or "")
-    if platform == "linux":
-        assert found.verdict is Verdict.NOTE
-        assert found.detail == "missing; only --fuse-binding fusepy needs it"
-    else:
-        assert (found.detail, found.exit_code) == ("libfuse 2 is missing", 5)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert doctor.check_libfuse("auto") is None
+    found = [doctor.check_libfuse("fusepy")]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found.append(doctor.check_libfuse("auto"))
+    for one in found:
+        assert one is not None
+        assert (one.detail, one.exit_code) == ("libfuse 2 is missing", 5)
+        assert "sudo apt-get install libfuse2" in (one.remedy or "")
+
+
+def test_a_missing_fusepy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a remedy of its own: libfuse alone would not do."""
+    monkeypatch.setitem(sys.modules, "fuse", None)
+    found = doctor.check_libfuse("fusepy")
+    assert found is not None
+    assert (found.exit_code, found.remedy) == (5, "sudo apt-get install python3-fusepy")
 
 
 def test_a_missing_device(tmp_path: Path) -> None:
@@ -136,8 +146,22 @@ def test_a_helper_without_its_right(tmp_path: Path) -> None:
     helper = tmp_path / "fusermount"
     helper.touch(mode=0o755)
     found = doctor.check_fusermount(is_root=False, path=str(tmp_path))
-    assert found.remedy == f"chmod u+s {helper}"
+    assert found.remedy == f"sudo chmod u+s {helper}"
     assert doctor.check_fusermount(is_root=True, path=str(tmp_path)).verdict is Verdict.OK
+
+
+def test_a_missing_mtab_matters_to_ordinary_users_only(tmp_path: Path) -> None:
+    """Their helper reads it to unmount."""
+    helper = shutil.which("fusermount3")
+    assert helper is not None
+    absent = tmp_path / "mtab"
+    found = doctor.check_fusermount(is_root=False, mtab=absent)
+    assert (found.verdict, found.detail) == (
+        Verdict.NOTE,
+        f"{helper} cannot unmount: {absent} is missing; backlotfs umount takes umount instead",
+    )
+    assert found.remedy == "sudo ln -s /proc/self/mounts /etc/mtab"
+    assert doctor.check_fusermount(is_root=True, mtab=absent).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(

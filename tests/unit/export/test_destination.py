@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A destination that another user or program works against: nothing outside, nothing half."""
 
 from __future__ import annotations
@@ -6,6 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -371,8 +373,12 @@ def test_a_disk_without_owners_and_modes_is_used(
 
     with Destination.open(tmp_path) as destination:
         monkeypatch.setattr(os, "fstat", fstat)
-        with destination.claim():
-            pass
+        with destination.claim() as workspace:
+            os.close(workspace.open("unfinished"))
+        left = destination.leftover()
+        assert left is not None
+        with closing(left):
+            assert left.names() == ["unfinished"]
 
 
 def test_a_workspace_moved_away_is_written_to_no_more_by_name(publishing: Publishing) -> None:

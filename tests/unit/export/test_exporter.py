@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many files: each its own fate."""
 
 from __future__ import annotations
@@ -5,18 +6,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from backlotfs.errors import SettingsError
+from backlotfs.errors import Interrupted, SettingsError
 from backlotfs.export import exporter as module
 from backlotfs.export.destination import MANIFEST, TIMES, WORKSPACE, Destination
 from backlotfs.export.exporter import ATTEMPTS, Exporter, Outcome, State, planned
 from backlotfs.export.items import Item, find_items
 from backlotfs.export.manifest import Records
 from backlotfs.export.verifying import read_all_records
+from tests.fakes.workers import PATIENCE_S
 from tests.unit.export.entries import make_entry
 
 
@@ -98,7 +101,7 @@ def test_the_second_time_nothing_is_copied(exporting: Exporting) -> None:
     manifest = (exporting.copy / MANIFEST).read_bytes()
     assert states(exporting.run()) == [State.UNCHANGED] * 3
     assert (exporting.copy / MANIFEST).read_bytes() == manifest
-    assert exporting.total_moved == 3 * 5000
+    assert exporting.total_moved == 0, "a rate of what was not read would be wrong"
 
 
 def test_a_replaced_source_is_copied_again(exporting: Exporting) -> None:
@@ -159,6 +162,36 @@ def test_ctrl_c_keeps_what_is_complete(exporting: Exporting) -> None:
     whole = sorted(path.name for path in exporting.copy.glob("*.mov"))
     assert "a.mov" in whole
     assert sorted(exporting.manifest()) == whole
+
+
+def test_ctrl_c_takes_no_progress_back(
+    exporting: Exporting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar stays where it is, because the parts stay for the next export."""
+    begun = threading.Event()
+
+    def copy_file(
+        item: Item,
+        *_others: object,
+        moved: Callable[[int], None],
+        stop: threading.Event,
+        **_more: object,
+    ) -> None:
+        if item.name == "a.mov":
+            assert begun.wait(PATIENCE_S)
+            raise OSError(errno.EACCES, "it may not be read")
+        moved(700)
+        begun.set()
+        assert stop.wait(PATIENCE_S)
+        raise Interrupted("stopped")
+
+    def interrupt(_outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "copy_file", copy_file)
+    with pytest.raises(KeyboardInterrupt):
+        exporting.run_items(exporting.items()[:2], finished=interrupt)
+    assert exporting.total_moved == 700
 
 
 OURS = [MANIFEST, WORKSPACE, TIMES, "Manifest.SHA256", f"{WORKSPACE}. ", f"{MANIFEST}::$DATA"]

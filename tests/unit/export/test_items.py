@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What of the sources becomes which name in the copy."""
 
 from __future__ import annotations
@@ -99,10 +100,21 @@ def test_the_first_of_a_clash_stays() -> None:
     """And the other is told which; folders count, and letters in two spellings."""
     names = ["News/A.mov", "News/a.mov", "a.mov", "news/A.MOV", "\u00e4.mov", "A\u0308.mov"]
     names += ["a.mov. ", "news./A.mov"]
-    kept, clashing = kept_apart(Item(f"/library/{name}", name, 1, 0) for name in names)
+    found = [Item(f"/library/{name}", name, 1, 0) for name in names]
+    kept, clashing = kept_apart(found, (), lambda _name: False)
     assert [found.name for found in kept] == ["News/A.mov", "a.mov", "\u00e4.mov"]
     assert [problem.name for problem in clashing] == [
         *("News/a.mov", "news/A.MOV", "A\u0308.mov"),
         *("a.mov. ", "news./A.mov"),
     ]
     assert clashing[0].reason.startswith("is the same name as News/A.mov")
+
+
+def test_a_file_of_an_earlier_export_stays() -> None:
+    """Until it is gone from the folder; the same name is its own."""
+    items_now = [Item(f"/library/{name}", name, 1, 0) for name in ("a.mov", "b.mov", "C.mov")]
+    exported = ("A.mov", "b.mov", "B.mov", "c.mov")
+    kept, clashing = kept_apart(items_now, exported, lambda name: name != "c.mov")
+    assert [item.name for item in kept] == ["b.mov", "C.mov"]
+    assert [problem.name for problem in clashing] == ["a.mov"]
+    assert "which an earlier export copied; export into an empty folder" in clashing[0].reason

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Verification that is stopped, and what it calls a stranger."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,7 @@ def test_giving_up_does_not_wait_for_a_large_file(
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown)
     entries = {"small": hashlib.sha256().hexdigest(), "large": "0" * 64}
     with Destination.open(tmp_path) as destination:
-        found = check_files(destination, entries, {}, jobs=1, moved=count)
+        found = check_files(partial(check_file, destination), entries, {}, jobs=1, moved=count)
         assert next(found) == ("small", None)
         with pytest.raises(KeyboardInterrupt):
             found.throw(KeyboardInterrupt())  # type: ignore[attr-defined]  # it is a generator
@@ -158,7 +160,7 @@ def test_strangers_and_parts(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to("/etc")
     with Destination.open(tmp_path) as destination:
-        assert read_all_records(destination) == (({}, {}), 1)
+        assert read_all_records(destination) == (({}, {}), (1, False))
         assert strangers(destination, {"a": ""}) == ["News/notes.txt", "link"]
 
 
@@ -202,4 +204,4 @@ def test_a_workspace_that_others_can_enter_proves_nothing(tmp_path: Path) -> Non
     with Destination.open(tmp_path) as destination:
         assert read_all_records(destination) == (({}, {}), None)
         workspace.chmod(0o700)
-        assert read_all_records(destination) == (({"a": line[1]}, {}), 0)
+        assert read_all_records(destination) == (({"a": line[1]}, {}), (0, True))

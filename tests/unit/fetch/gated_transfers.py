@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A block store whose transfers go on block by block, each when the test says so."""
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class _WatchedWorkers(Workers):
         self._settled = threading.Condition()
         self._unsettled = 0
 
-    def submit(self, job: Callable[[], None]) -> None:
+    def submit(self, job: Callable[[], None], *, next_here: bool = False) -> None:
         with self._settled:
             self._unsettled += 1
 
@@ -155,7 +156,7 @@ class _WatchedWorkers(Workers):
             if self.current.get is not None:
                 self.current.get.ended()
 
-        super().submit(run)
+        super().submit(run, next_here=next_here)
 
     def waits(self) -> None:
         """The job of this thread has come to its gate, or to its end."""

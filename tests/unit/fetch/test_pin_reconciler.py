@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pinned sources are made whole by themselves."""
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from backlotfs.errors import BacklotError, RemoteUnavailable, SourceGone
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
+from backlotfs.log.traces import ReadSpan
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
 from tests.support.deadlines import wait_until
@@ -35,10 +37,13 @@ class Origin(BlockLoader):
         self.asked: list[tuple[str, range]] = []
         self.errors: dict[str, BacklotError] = {}
 
-    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(
+        self, version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
         self.asked.append((version.embed_code, numbers))
         demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading")
+        demand.span = span
         for number in numbers:
             demand.deliver(number, Block(memoryview(bytes(min(BLOCK, version.size)))))
         if version.embed_code in self.errors:
@@ -176,10 +181,12 @@ def test_one_source_that_fails_in_a_way_nobody_thought_of(
     kept.pin("E1", "E2")
     demand = kept.origin.demand
 
-    def fail(version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def fail(
+        version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         if version.embed_code == "E1":
             raise ZeroDivisionError
-        return demand(version, wanted)
+        return demand(version, wanted, span)
 
     kept.origin.demand = fail  # type: ignore[method-assign]  # a mistake of ours
     assert kept.turn("E1", "E2")
@@ -211,9 +218,11 @@ def test_what_is_unpinned_meanwhile_is_not_fetched(kept: Kept) -> None:
     kept.pins.remove(["E1"])
     demand = kept.origin.demand
 
-    def unpin(version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def unpin(
+        version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         kept.pins.remove([version.embed_code])
-        return demand(version, wanted)
+        return demand(version, wanted, span)
 
     kept.origin.demand = unpin  # type: ignore[method-assign]  # as a user would, in between
     assert not kept.keeper.reconcile()

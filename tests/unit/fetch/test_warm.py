@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The disk tier is made to hold a source, step by step."""
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from backlotfs.concurrency.interruptible_wait import InterruptibleWait
 from backlotfs.errors import CacheUnusable, RemoteUnavailable
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.fetch.warm import LOOK_BLOCKS, Warmer
+from backlotfs.log.traces import ReadSpan
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
 
@@ -32,10 +34,13 @@ class Origin(BlockLoader):
         self.asked: list[range] = []
         self.error: RemoteUnavailable | None = None
 
-    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(
+        self, version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         numbers = block_span(wanted, BLOCK)
         self.asked.append(numbers)
         demand = PendingRead(wanted, BLOCK, threading.Lock(), "reading E1")
+        demand.span = span
         for number in numbers:
             length = min(BLOCK, version.size - number * BLOCK)
             demand.deliver(number, Block(memoryview(bytes([number % 256]) * length)))

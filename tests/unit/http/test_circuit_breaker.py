@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dead host is let rest, and found again."""
 
 from __future__ import annotations
@@ -94,3 +95,12 @@ def test_of_many_at_once_one_is_let_through() -> None:
     asked: list[bool] = []
     join_all(in_threads(16, lambda _number: asked.append(is_asked(breakers))))
     assert sum(asked) == 1
+
+
+def test_hosts_that_rest_are_counted() -> None:
+    """Those out of reach, until one is reached again; a single failure is not one."""
+    breakers = opened(ManualClock())
+    breakers.failed("other.example:443", WHY)
+    assert breakers.count_open() == 1
+    breakers.reached(HOST)
+    assert breakers.count_open() == 0

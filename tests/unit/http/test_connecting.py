@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses of one host are tried side by side: one that is dead costs no more than a moment."""
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 
 from backlotfs.http import connecting
 from backlotfs.http.connecting import AddressInfo, Peer, connect_to_any
+from tests.support.long_runs import few_of
 from tests.support.silent_address import silent_address
 
 #: For all addresses together: far more than any test needs.
@@ -33,7 +35,7 @@ def host(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     """An address that answers."""
-    with socket.create_server(("127.0.0.1", 0)) as opened:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as opened:
         yield opened
 
 
@@ -77,7 +79,7 @@ def peer(host: str, *addresses: AddressInfo, seconds: float = AMPLE_S) -> str:
         return str(connected.getpeername()[0])
 
 
-@pytest.mark.parametrize("dead", [1, 2, 20, 100])
+@pytest.mark.parametrize("dead", few_of([1, 2, 20, 100], 1, 2))
 def test_dead_addresses_before_a_good_one(host: str, good: AddressInfo, dead: int) -> None:
     """As IPv6 without a way out, or machines of a pool that are down: all are given a chance."""
     with contextlib.ExitStack() as opened:
@@ -156,12 +158,15 @@ def test_a_winner_that_fails_is_forgotten(
 ) -> None:
     """Then the system's order counts again."""
     assert peer(host, silent, good) == "127.0.0.1"
-    listener.close()
-    for order in (["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]):
-        tried.clear()
-        with pytest.raises(ConnectionRefusedError):
-            connect_to_any(host, [silent, good], time.monotonic() + 0.5)
-        assert tried == order
+    with socket.socket() as kept:  # or another process might listen at the port that is free
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(listener.getsockname())
+        listener.close()
+        for order in (["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]):
+            tried.clear()
+            with pytest.raises(ConnectionRefusedError):
+                connect_to_any(host, [silent, good], time.monotonic() + 0.5)
+            assert tried == order
 
 
 def met(host: str, *addresses: AddressInfo) -> Peer:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plain adapter over a module ``fuse`` that mounts nothing."""
 
 from __future__ import annotations
@@ -6,10 +7,12 @@ import builtins
 import errno
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -118,6 +121,20 @@ def mount(monkeypatch: pytest.MonkeyPatch) -> Mount:
 def latin(path: str) -> str:
     """A path as fusepy gives it."""
     return os.fsencode(path).decode("latin-1")
+
+
+def test_without_fusepy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Debian package is installed, which only suggests it; what to install is said."""
+    monkeypatch.setitem(sys.modules, "fuse", None)
+    with pytest.raises(FuseUnusable, match=r"fusepy is missing, .*apt-get install python3-fusepy"):
+        load_fuse()
+
+
+def test_the_name_that_debian_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comes first: there, ``fuse`` is another binding."""
+    module = ModuleType("fusepy")
+    monkeypatch.setitem(sys.modules, "fusepy", module)
+    assert load_fuse() is module
 
 
 def test_without_libfuse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each read is answered once, by whoever comes first."""
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import Block, BlockPool
@@ -15,6 +19,7 @@ from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.loader import PendingRead
 from backlotfs.kernel.protocol import Device, ReadRequest
 from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits, ReadRequests
+from backlotfs.log.traces import Tracing
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import in_threads, join_all
 from tests.support.deadlines import wait_until
@@ -49,6 +54,7 @@ class Reading:
         self.device = Answers()
         self.demands: list[PendingRead] = []
         self.look_ahead: Callable[[], None] | None = None
+        self.tracing: Tracing | None = None
         self.counts = ReadCounts(lambda pid: f"process {pid}")
         self.queued: set[str] = set()
         self.requests = ReadRequests(
@@ -57,7 +63,7 @@ class Reading:
             ReadContext(self.clock, self.counts, ReadLimits(DEADLINE_S, self.queued.__contains__)),
         )
 
-    def _begin(self, fh: int, offset: int, size: int) -> PendingRead | None:  # noqa: ARG002  # as Beginning
+    def _begin(self, fh: int, offset: int, size: int) -> PendingRead | None:
         if fh == 404:
             raise BadHandle("file handle 404 is not open")
         if not size:
@@ -65,6 +71,8 @@ class Reading:
         demand = PendingRead(ByteRange(0, 5), 5, threading.Lock(), "reading E1", "E1")
         if fh == 1 and size == 5:
             demand.deliver(0, Block(memoryview(b"ready")))
+        if self.tracing is not None:
+            demand.span = self.tracing.read("E1", offset, size)
         if self.look_ahead is not None:
             demand.look_ahead = self.look_ahead
         self.demands.append(demand)
@@ -101,6 +109,48 @@ def test_a_mistake_of_ours_leaves_no_reader_waiting(monkeypatch: pytest.MonkeyPa
         reading.serve(1, fh=1)
     reading.serve(2, fh=1)
     assert reading.device.told == [(1, errno.EIO), (2, b"ready")]
+
+
+def test_the_span_of_a_read_ends_however_the_read_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answered at once or later, failed, interrupted, too late, by a mistake, at the end."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    reading = Reading()
+    reading.tracing = Tracing(provider)
+
+    def ended() -> list[object]:
+        found = [(one.attributes or {}).get("error.type") for one in exporter.get_finished_spans()]
+        exporter.clear()
+        return found
+
+    reading.serve(1, fh=1)
+    reading.serve(2)
+    reading.arrive(1)
+    assert ended() == [None, None]
+    reading.serve(3)
+    reading.demands[2].fail(ContentChanged("replaced"))
+    reading.demands[2].finished()
+    reading.serve(4)
+    assert reading.requests.interrupt(4)
+    reading.arrive(3)
+    assert ended() == ["ESTALE", "EINTR"]
+    reading.requests.interrupt(5)
+    reading.serve(5)
+    assert ended() == ["EINTR"]
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(reading.counts, "answered", lambda *_: 1 / 0)
+        reading.serve(6, fh=1)
+    assert ended() == ["EIO"]
+    reading.serve(7)
+    reading.clock.advance(DEADLINE_S + 1)
+    reading.requests.start()
+    wait_until(lambda: len(exporter.get_finished_spans()) == 1, "the deadline to be noticed")
+    assert ended() == ["ETIMEDOUT"]
+    reading.serve(8)
+    reading.requests.end()
+    reading.serve(9)
+    assert ended() == ["EINTR", "EINTR"]
 
 
 def test_nobody_waits_for_the_plan_of_what_lies_ahead() -> None:

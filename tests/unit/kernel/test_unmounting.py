@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Taking mounts down, as far as it needs none."""
 
 # ruff: noqa: ARG002  # the signatures are those of what is stood in for
@@ -135,6 +136,50 @@ def test_as_an_ordinary_user(
             unmount(Path("/mnt/x"))
 
 
+NO_MTAB = "echo 'fusermount3: failed to open /etc/mtab: No such file or directory' >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("umount", "error", "says"),
+    [
+        ("exit 0", None, ""),
+        ("echo 'umount: /mnt/x: target is busy.' >&2; exit 32", MountBusy, "in use"),
+        (
+            "echo 'umount: /mnt/x: must be superuser.' >&2; exit 1", FuseUnusable,
+            r"failed to open /etc/mtab: .*; make it: sudo ln -s /proc/self/mounts /etc/mtab$",
+        ),
+        (None, FuseUnusable, "make it: sudo ln -s"),
+    ],
+    ids=["it helps", "busy", "refused", "missing"],
+)  # fmt: skip
+def test_without_mtab(
+    umount: str | None,
+    error: type[Exception] | None,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """fusermount cannot unmount; umount(8) can, and needs no such file."""
+    scripts = {"fusermount3": NO_MTAB, "umount": umount}
+    for name, script in scripts.items():
+        if script is not None:
+            program = tmp_path / name
+            program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/{name}.args\n{script}\n')
+            program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
+    monkeypatch.setattr(mountpoint, "holders", lambda _path: [])
+    if error is None:
+        unmount(Path("/mnt/x"))
+        assert (tmp_path / "umount.args").read_text() == "-- /mnt/x\n"
+        detach(Path("/mnt/x"))
+        assert (tmp_path / "umount.args").read_text() == "-l -- /mnt/x\n"
+    else:
+        with pytest.raises(error, match=says):
+            unmount(Path("/mnt/x"))
+
+
 def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package to install is named."""
     monkeypatch.setattr(shutil, "which", lambda _name: None)
@@ -183,7 +228,7 @@ def test_what_cannot_be_cleared_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     assert clear_dead(Path("/mnt/x"))
 
 
-def test_holders(tmp_path: Path) -> None:
+def test_holders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has a file open below it, or works in it."""
     (tmp_path / "file").touch()
     script = "import sys; file = open('file'); print(flush=True); sys.stdin.read()"
@@ -199,6 +244,8 @@ def test_holders(tmp_path: Path) -> None:
         assert found.endswith(f"(pid {process.pid})")
         process.communicate()
     assert holders(tmp_path) == []
+    monkeypatch.chdir(tmp_path)
+    assert holders(tmp_path) == [], "the command that unmounts is in nobody's way"
 
 
 def test_two_that_clear_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

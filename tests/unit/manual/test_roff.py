@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pages as roff: every character comes out as it went in, and nothing is taken for a request."""
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def lines(markdown: str) -> list[str]:
         (r"C:\dir", r"C:\edir"),
         ("2 * 3 * 4", "2 * 3 * 4"),
         ("*.example, 10.0.0.0/8", "*.example, 10.0.0.0/8"),
-        ("wait …", r"wait \[u2026]"),
+        ("wait …", "wait ..."),
+        ("café", r"caf\[u00E9]"),
         ("`~/it's`", r"\fB\(ti/it\(aqs\fR"),
     ],
 )

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a reader has fetched ahead, over a store that only takes note."""
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from backlotfs.byterange import ByteRange, block_range, block_span
 from backlotfs.cache.memory import Block
 from backlotfs.errors import BacklotError, RemoteUnavailable
 from backlotfs.fetch.loader import BlockLoader, PendingRead, StillWanted
+from backlotfs.log.traces import ReadSpan
 from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.open_files.walk_prefetch import WalkPrefetcher
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
@@ -39,9 +41,12 @@ class NotedStore(BlockLoader):
         self.cached = False
         self._lock = threading.Lock()
 
-    def demand(self, version: SourceVersion, wanted: ByteRange) -> PendingRead:
+    def demand(
+        self, version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
         assert wanted.stop <= version.size
         demand = PendingRead(wanted, BLOCK, self._lock, "reading")
+        demand.span = span
         demand.missed = not self.cached
         self.demands.append(demand)
         return demand

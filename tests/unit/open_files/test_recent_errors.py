@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last reads that failed."""
 
 from __future__ import annotations
@@ -68,3 +69,13 @@ def test_memory_is_bounded() -> None:
     assert len(failures.latest()) == KEPT
     assert failures.of("E0") is None
     assert failures.of("E1") is not None
+
+
+def test_all_are_counted_by_errno() -> None:
+    """Also those that are remembered no more; readers that were killed are not."""
+    failures = RecentErrors(ManualClock())
+    for number in range(KEPT + 1):
+        failures.note(f"E{number}", "a.mov", ContentChanged("it was replaced"))
+    failures.note("E1", "a.mov", ValueError("unexpected"))
+    failures.note("E1", "a.mov", Interrupted("killed"))
+    assert failures.by_errno() == {"ESTALE": KEPT + 1, "EIO": 1}

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presigned URLs in a file: over restarts, beside other mounts, and on disks that fail."""
 
 from __future__ import annotations
@@ -548,6 +549,7 @@ for turn in range(1_000_000):
 """
 
 
+@pytest.mark.long
 def test_a_killed_writer_leaves_a_sound_file(tmp_path: Path) -> None:
     """At any moment of its writing: what was written before is there."""
     path = tmp_path / "urls" / "x.sqlite3"
