@@ -14,6 +14,7 @@ import pytest
 from backlotfs.emulator import SyntheticContent
 from backlotfs.kernel.mount_table import mount_at
 from tests.conftest import MountIt, Serve
+from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import len_of
 from tests.support.made_assets import KIB, MIB, video
 from tests.support.mounting import Mount
@@ -98,6 +99,8 @@ def test_statfs_gives_the_total_of_the_library(library_mount: Mount) -> None:
     """df shows what the sources add up to, full, read-only, with the longest name."""
     for asset in (REEL, EMPTY):
         library_mount.file_of(asset).stat()
+    # The total is that of the catalog, to which new sizes are written after half a second.
+    wait_until(lambda: os.statvfs(library_mount.path).f_blocks > 0, "the sizes in the catalog")
     seen = os.statvfs(library_mount.path)
     total = len_of(REEL) + len_of(EMPTY)
     assert total <= seen.f_blocks * seen.f_frsize < total + seen.f_frsize

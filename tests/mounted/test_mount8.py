@@ -227,13 +227,14 @@ def test_closed_standard_streams(machine: Machine) -> None:
 
 
 def test_what_is_installed(installation: Installation) -> None:
-    """The program runs, and the units name the place where it is."""
+    """The program runs, and the units name the place where it is; nothing is there twice."""
     program = installation.prefix / "bin" / "backlotfs"
     done = installing.run(program, "--version", environment={"PYTHONPATH": "/nowhere"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("backlotfs, version")
     unit = installation.prefix / "lib" / "systemd" / "system" / "backlotfs@.service"
     assert f"ExecStart={program} mount" in unit.read_text()
+    assert list((installation.prefix / "lib" / "backlotfs").rglob("*.service")) == []
     assert sorted(path.name for path in installation.sbin.iterdir()) == list(installing.HELPERS)
     share = installation.prefix / "share"
     pages = {path.name for path in share.glob("man/man[158]/*")}

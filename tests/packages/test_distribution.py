@@ -60,13 +60,26 @@ def test_what_is_there(released: dict[str, bytes]) -> None:
     assert set(released["SHA256SUMS"].decode().splitlines()) == sums
 
 
-def test_the_wheel_is_the_package_and_nothing_else(released: dict[str, bytes]) -> None:
-    """Every committed file of it, with the licence and the commands."""
+def test_the_wheel_is_the_package_with_its_units(released: dict[str, bytes]) -> None:
+    """Every committed file of it, the units of systemd, the licence, the commands; nothing else."""
+    data = f"{_NAME}.data/data"
+    places = {  # of a folder in the checkout, the longest first
+        "systemd/examples": f"{data}/share/doc/backlotfs/examples",
+        "systemd/user": f"{data}/lib/systemd/user",
+        "systemd": f"{data}/lib/systemd/system",
+    }
+    expected = {name: name for name in committed() if name.startswith("backlotfs/")}
+    for name in committed():
+        if name.startswith("systemd/"):
+            folder = next(folder for folder in places if name.startswith(f"{folder}/"))
+            expected[name.replace(folder, places[folder], 1)] = name
     with zipfile.ZipFile(io.BytesIO(released[f"{_NAME}-py3-none-any.whl"])) as wheel:
         names = wheel.namelist()
         commands = wheel.read(f"{_NAME}.dist-info/entry_points.txt").decode()
-    package = [name for name in names if not name.startswith(f"{_NAME}.dist-info/")]
-    assert sorted(package) == sorted(name for name in committed() if name.startswith("backlotfs/"))
+        content = [name for name in names if not name.startswith(f"{_NAME}.dist-info/")]
+        assert sorted(content) == sorted(expected)
+        for name, source in expected.items():
+            assert wheel.read(name) == (ROOT / source).read_bytes()
     assert f"{_NAME}.dist-info/licenses/LICENSE" in names
     assert "mount.fuse.backlotfs = backlotfs.cli.mount_helper:main" in commands
 
