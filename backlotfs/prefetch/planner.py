@@ -417,7 +417,7 @@ class ReadPlanner:
         :param reader: number of the reader (its file handle).
         :param now_s: on a monotonic clock.
         """
-        cursor = self._find(read, reader)
+        cursor = self._find(read, reader, missed=missed)
         if cursor is None:
             cursor, advanced = self._start(read, reader, now_s), True
         else:
@@ -464,12 +464,14 @@ class ReadPlanner:
             if cursor.window_bytes and not cursor.abandoned and now_s - cursor.touched_s < IDLE_S
         ]
 
-    def _find(self, read: ByteRange, reader: int) -> Cursor | None:
+    def _find(self, read: ByteRange, reader: int, *, missed: bool) -> Cursor | None:
         near = self._limits.near_bytes
         best, least = None, self._size + 1
         for cursor in self._cursors:
             distance = read.start - cursor.position
-            if not distance or (cursor.reader == reader and cursor.was_overtaken(read)):
+            # Handles that read one stream overtake each other, too; they miss nothing.
+            may_be_late = cursor.reader == reader or not missed
+            if not distance or (may_be_late and cursor.was_overtaken(read)):
                 best = cursor
                 break
             reach = max(0, cursor.planned_to - cursor.position) + near

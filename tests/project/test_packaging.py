@@ -35,9 +35,13 @@ def test_the_entry_points_exist() -> None:
         assert callable(getattr(importlib.import_module(module), name))
 
 
-def test_the_wheel_holds_the_whole_package() -> None:
+def test_the_wheel_holds_the_whole_package_and_the_units() -> None:
     """The folder is taken as it is, so ``py.typed`` goes with it and nothing is left out."""
-    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["backlotfs"]}
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel.keys() == {"packages", "shared-data"}
+    assert wheel["packages"] == ["backlotfs"]
+    units = set((ROOT / "systemd").rglob("*.service"))
+    assert units <= {ROOT / source for source in wheel["shared-data"]}
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert not any("typed" in pattern for pattern in ignored)
 

@@ -56,17 +56,32 @@ def test_readers_of_their_own_do_not_doubt_each_other() -> None:
     assert plan.wanted(planned)
 
 
+@pytest.mark.parametrize("other", [0, 1], ids=["one reader", "two readers of one stream"])
 @pytest.mark.parametrize("late", [1, 2, 3, 8])
-def test_reads_that_are_noted_late_are_no_seek(late: int) -> None:
-    """Threads note the reads that they have answered: one that was held up notes it much later."""
+def test_reads_that_are_noted_late_are_no_seek(late: int, other: int) -> None:
+    """Threads note the reads that they have answered: one that was held up notes it much later.
+
+    Of several programs that read a file, each takes the pages that the others did not ask for yet.
+    """
     plan = planner()
-    read_on(plan, 0, 500)
+    read_on(plan, 0, 250, reader=other)
+    read_on(plan, 250 * READ, 250)
     planned = ahead(read_on(plan, (500 + late) * READ, 100))[-1]
-    noted = read_on(plan, 500 * READ, late)
+    noted = read_on(plan, 500 * READ, late, reader=other)
     assert plan.wanted(planned)
     assert not total(noted), "it is fetched already"
     assert len(plan.windows()) == 1
     assert total(read_on(plan, (600 + late) * READ, 100)) == pytest.approx(100 * READ, abs=4 * MIB)
+
+
+def test_another_reader_of_what_is_not_there_is_no_late_read() -> None:
+    """It reads a range that this one has skipped, after its blocks are gone from the cache."""
+    plan = planner()
+    read_on(plan, 0, 500)
+    read_on(plan, 508 * READ, 100)
+    plan.observe(ByteRange(500 * READ, 501 * READ), missed=True, reader=1)
+    own = plan.observe(ByteRange(501 * READ, 502 * READ), missed=True, reader=1)
+    assert own.requests[0].start == 502 * READ
 
 
 def test_a_seek_back_to_what_was_read_is_no_late_read() -> None:
