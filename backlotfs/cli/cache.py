@@ -43,6 +43,11 @@ _cache_dir_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Cache folder [BACKLOTFS_CACHE_DIR, or backlotfs in your cache folder].",
 )
+_config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Profile file whose names are used [config.toml in your configuration folder].",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,13 @@ def cache() -> None:
 
 @cache.command("list")
 @_cache_dir_option
+@_config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def list_libraries(cache_dir: Path | None, as_json: bool) -> None:
+def list_libraries(cache_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """List the libraries in the cache folder: id, size, last use, profile and address."""
     folder = cache_dir or default_cache_dir(os.environ)
     kept = _kept(folder)
-    profiles = _profiles()
+    profiles = _profiles(config)
     if as_json:
         libraries = [
             {
@@ -108,7 +114,14 @@ def list_libraries(cache_dir: Path | None, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Clear every library that is not in use.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_cache_dir_option
-def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Path | None) -> None:
+@_config_option
+def clear(
+    libraries: tuple[str, ...],
+    everything: bool,
+    yes: bool,
+    cache_dir: Path | None,
+    config: Path | None,
+) -> None:
     """Delete the catalog, blocks, pinned files and saved URLs of libraries from the cache folder.
 
     A library is named by its id in `backlotfs cache list`, or by a profile. The next mount lists
@@ -120,7 +133,7 @@ def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Pa
         raise SettingsError("name a library (see: backlotfs cache list), or give --all")
     folder = cache_dir or default_cache_dir(os.environ)
     kept = _kept(folder)
-    chosen = kept if everything else _named(libraries, kept)
+    chosen = kept if everything else _named(libraries, kept, config)
     if not chosen:
         say("There is nothing to clear.")
         return
@@ -148,9 +161,11 @@ def clear(libraries: tuple[str, ...], everything: bool, yes: bool, cache_dir: Pa
     say(f"Deleted {in_words(sum(one.size for one in locked))}.")
 
 
-def _named(names: tuple[str, ...], kept: list[KeptLibrary]) -> list[KeptLibrary]:
-    """The libraries that are named by profiles or ids, each once."""
-    profiles = _profiles()
+def _named(
+    names: tuple[str, ...], kept: list[KeptLibrary], config: Path | None
+) -> list[KeptLibrary]:
+    """The libraries that are named by ids, or by profiles of this file, each once."""
+    profiles = _profiles(config)
     chosen: dict[str, KeptLibrary] = {}
     for name in names:
         is_id = len(name) >= _ID_CHARACTERS
@@ -278,11 +293,14 @@ def _address(path: Path) -> str:
     return ""
 
 
-def _profiles() -> dict[str, list[str]]:
-    """The names of profiles by the digest of their library, without those that cannot be read."""
+def _profiles(config: Path | None) -> dict[str, list[str]]:
+    """The names of profiles by the digest of their library, without those that cannot be read.
+
+    :raises SettingsError: the file that was named cannot be read.
+    """
     names: dict[str, list[str]] = {}
-    path = config_path()
-    with contextlib.suppress(BacklotError):
+    path = config or config_path()
+    with contextlib.suppress(*(() if config else (BacklotError,))):
         for name in profile_names(path):
             with contextlib.suppress(BacklotError, ValueError):
                 _, entry = read_profile(path, name)

@@ -158,6 +158,24 @@ def test_two_profiles_of_one_library(folder: Path, name: str) -> None:
     assert {path.name[:24] for path in kept(folder)} == {OTHER.digest}
 
 
+def test_profiles_of_another_file(folder: Path) -> None:
+    """As a mount takes them by ``--config``: also where the user's own file has other names."""
+    write_profiles(folder, own=OTHER.api_url)
+    other = folder.parent / "other.toml"
+    other.write_text(f'[profiles.ours]\napi_url = "{ONE.api_url}"\napi_key = "account.key"\n')
+    other.chmod(0o600)
+    listed = run(folder, "list", "--config", str(other)).stdout
+    assert "  ours  " in listed
+    assert "own" not in listed
+    refused = run(folder, "clear", "own", "--yes", "--config", str(other))
+    assert isinstance(refused.exception, SettingsError)
+    done = run(folder, "clear", "ours", "--yes", "--config", str(other))
+    assert done.exit_code == 0, done.output
+    assert {path.name[:24] for path in kept(folder)} == {OTHER.digest}
+    for command in (["list"], ["clear", "ours", "--yes"]):
+        assert run(folder, *command, "--config", str(folder / "absent.toml")).exit_code == 2
+
+
 def test_files_of_others_are_not_listed(folder: Path) -> None:
     """A name of 24 characters need not be a digest."""
     stray = folder / "catalog" / f"{'notes-of-somebody-else.':_<24}.txt"
