@@ -540,9 +540,8 @@ class Namespace:
             # a part of the library has no folders of labels that it has nothing of
             empty_labels=self._catalog.presented.admit.choice is None,
         )
-        newest_s = max(assets.creation_times(assets.numbers), default=0)
         places = {folder.inode: Place(folder, path) for path, folder in folders_below(layout.root)}
-        snapshot = Snapshot(library, layout, places, newest_s, self._beside())
+        snapshot = Snapshot(library, layout, places, assets.newest_s, self._beside())
         self._update_times(snapshot)
         return snapshot
 

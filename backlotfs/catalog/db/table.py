@@ -166,6 +166,11 @@ class AssetTable:
         """The times of the last update of the assets with these inode numbers."""
         return map(self._updated_at_s.__getitem__, map(self.numbers.__getitem__, inodes))
 
+    @property
+    def newest_s(self) -> int:
+        """The creation time of the newest, seconds since the epoch; 0 of an empty table."""
+        return max(self._created_at_s, default=0)
+
     @cached_property
     def unsettled(self) -> frozenset[int]:
         """The inode numbers of all that have no size, or a size that may have changed."""

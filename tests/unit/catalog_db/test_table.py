@@ -89,6 +89,7 @@ def check(now: AssetTable, known: dict[str, AssetRow]) -> None:
     assert list(now.codes(inodes)) == list(known)
     assert list(now.names(inodes)) == [one.name for one in known.values()]
     assert list(now.creation_times(inodes)) == [one.created_at_s for one in known.values()]
+    assert now.newest_s == max((one.created_at_s for one in known.values()), default=0)
     assert list(now.update_times(inodes)) == [one.updated_at_s for one in known.values()]
     assert now.total_size == sum(max(0, one.size) for one in known.values())
     assert list(zip(*now.named(), strict=True)) == [
