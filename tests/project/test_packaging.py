@@ -28,6 +28,12 @@ def test_the_version_has_one_source() -> None:
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "backlotfs/__init__.py"
 
 
+def test_the_addresses_are_those_of_this_name() -> None:
+    """They need no change when the first release is uploaded."""
+    page = f"https://pypi.org/project/{PROJECT['project']['name']}/"
+    assert {address.partition("#")[0] for address in PROJECT["project"]["urls"].values()} == {page}
+
+
 def test_the_entry_points_exist() -> None:
     """Each installed command names a function."""
     for target in PROJECT["project"]["scripts"].values():
