@@ -26,7 +26,7 @@ from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.cli.confirming import confirm
 from backlotfs.concurrency.clock import SystemClock
 from backlotfs.concurrency.private_sqlite import PrivateSqliteFile
-from backlotfs.config.profile_file import profile_names, read_profile
+from backlotfs.config.profile_file import check_profile_file, profile_names, read_profile
 from backlotfs.config.profiles import config_path
 from backlotfs.config.settings import DEFAULT_API_URL, default_cache_dir
 from backlotfs.errors import BacklotError, CacheUnusable, CommandFailed, SettingsError
@@ -300,6 +300,8 @@ def _profiles(config: Path | None) -> dict[str, list[str]]:
     """
     names: dict[str, list[str]] = {}
     path = config or config_path()
+    if config is not None:
+        check_profile_file(config)
     with contextlib.suppress(*(() if config else (BacklotError,))):
         for name in profile_names(path):
             with contextlib.suppress(BacklotError, ValueError):

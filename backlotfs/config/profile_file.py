@@ -147,13 +147,7 @@ def read_profile(
     :raises SettingsError: the file is missing, malformed or readable by others, it has no such
         profile, or the profile has an unknown key; says what to do.
     """
-    try:
-        text = read_private(path)
-    except FileNotFoundError:
-        raise SettingsError(f"no profile file {path}; {remedy}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(path, error) from None
-    profiles = _parse(text, path).unwrap().get("profiles")
+    profiles = _parse(_private_text(path, remedy), path).unwrap().get("profiles")
     if not profiles or not isinstance(profiles, dict):
         raise SettingsError(f"{path} has no [profiles.NAME] table; add one: backlotfs config init")
     if name is None and len(profiles) == 1:
@@ -172,6 +166,23 @@ def read_profile(
             + ", ".join(known_keys)
         )
     return name, entry
+
+
+def check_profile_file(path: Path) -> None:
+    """Check what holds for the whole file, whatever its profiles are.
+
+    :raises SettingsError: it is missing, malformed or readable by others; says what to do.
+    """
+    _profiles(_parse(_private_text(path, "name another one"), path), path)
+
+
+def _private_text(path: Path, remedy: str) -> str:
+    try:
+        return read_private(path)
+    except FileNotFoundError:
+        raise SettingsError(f"no profile file {path}; {remedy}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from None
 
 
 def profile_names(path: Path) -> list[str]:

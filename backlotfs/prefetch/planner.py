@@ -423,8 +423,10 @@ class ReadPlanner:
         else:
             self._resume(cursor, now_s)
             advanced = cursor.advance(read)
-            cursor.reader, cursor.touched_s = reader, now_s
-            if cursor.reads == 2:
+            cursor.touched_s = now_s
+            if advanced:  # a late read of another handle leaves it to its reader
+                cursor.reader = reader
+            if cursor.reads == 2 and cursor.reader == reader:
                 self._abandon_others(cursor)
             cursor.note_pace(now_s, late=late)
         # Even if the last read came earlier: the kernel sends several reads at once.
@@ -466,17 +468,20 @@ class ReadPlanner:
 
     def _find(self, read: ByteRange, reader: int, *, missed: bool) -> Cursor | None:
         near = self._limits.near_bytes
-        best, least = None, self._size + 1
+        best, least, late = None, self._size + 1, None
         for cursor in self._cursors:
             distance = read.start - cursor.position
-            # Handles that read one stream overtake each other, too; they miss nothing.
-            may_be_late = cursor.reader == reader or not missed
-            if not distance or (may_be_late and cursor.was_overtaken(read)):
+            overtaken = cursor.was_overtaken(read)
+            if not distance or (overtaken and cursor.reader == reader):
                 best = cursor
                 break
+            if overtaken and not missed and late is None:
+                late = cursor
             reach = max(0, cursor.planned_to - cursor.position) + near
             if -near <= distance <= reach and abs(distance) < least:
                 best, least = cursor, abs(distance)
+        # Handles that read one stream overtake each other, too; they miss nothing.
+        best = best or late
         if best is not None and best is not self._cursors[0]:
             self._cursors.remove(best)
             self._cursors.insert(0, best)

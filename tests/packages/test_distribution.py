@@ -63,14 +63,13 @@ def test_what_is_there(released: dict[str, bytes]) -> None:
 def test_the_wheel_is_the_package_with_its_units(released: dict[str, bytes]) -> None:
     """Every committed file of it, the units of systemd, the licence, the commands; nothing else."""
     data = f"{_NAME}.data/data"
-    places = {  # of a folder in the checkout, the longest first
-        "systemd/examples": f"{data}/share/doc/backlotfs/examples",
+    places = {  # of a folder in the checkout, the longer first
         "systemd/user": f"{data}/lib/systemd/user",
         "systemd": f"{data}/lib/systemd/system",
     }
     expected = {name: name for name in committed() if name.startswith("backlotfs/")}
     for name in committed():
-        if name.startswith("systemd/"):
+        if name.startswith("systemd/") and name.endswith(".service"):
             folder = next(folder for folder in places if name.startswith(f"{folder}/"))
             expected[name.replace(folder, places[folder], 1)] = name
     with zipfile.ZipFile(io.BytesIO(released[f"{_NAME}-py3-none-any.whl"])) as wheel:

@@ -166,14 +166,32 @@ def test_profiles_of_another_file(folder: Path) -> None:
     other.chmod(0o600)
     listed = run(folder, "list", "--config", str(other)).stdout
     assert "  ours  " in listed
-    assert "own" not in listed
+    assert "  own  " not in listed
     refused = run(folder, "clear", "own", "--yes", "--config", str(other))
     assert isinstance(refused.exception, SettingsError)
     done = run(folder, "clear", "ours", "--yes", "--config", str(other))
     assert done.exit_code == 0, done.output
     assert {path.name[:24] for path in kept(folder)} == {OTHER.digest}
-    for command in (["list"], ["clear", "ours", "--yes"]):
-        assert run(folder, *command, "--config", str(folder / "absent.toml")).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["list"], ["clear", "ours", "--yes"]], ids=["list", "clear"])
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [("", 0o644, "chmod 600"), ("[profiles", 0o600, "other.toml"), (None, 0, "does not exist")],
+    ids=["readable by others", "malformed", "absent"],
+)
+def test_a_file_that_was_named_and_cannot_be_used(
+    folder: Path, command: list[str], text: str | None, mode: int, why: str
+) -> None:
+    """It is said, and not that the cache has no such library."""
+    other = folder.parent / "other.toml"
+    if text is not None:
+        other.write_text(text)
+        other.chmod(mode)
+    done = run(folder, *command, "--config", str(other))
+    assert done.exit_code != 0
+    assert why in f"{done.output} {done.exception}"
+    assert "in the cache is named" not in str(done.exception)
 
 
 def test_files_of_others_are_not_listed(folder: Path) -> None:

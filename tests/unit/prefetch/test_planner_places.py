@@ -74,6 +74,19 @@ def test_reads_that_are_noted_late_are_no_seek(late: int, other: int) -> None:
     assert total(read_on(plan, (600 + late) * READ, 100)) == pytest.approx(100 * READ, abs=4 * MIB)
 
 
+def test_a_reader_goes_on_in_what_another_one_skipped() -> None:
+    """A player jumps ahead within its window, and a second one plays that part: both go on."""
+    plan = planner()
+    read_on(plan, 0, 500, reader=1)
+    read_on(plan, 0, 490, reader=2)
+    for step in range(60):
+        read_on(plan, (620 + step) * READ, 1, reader=1)
+        read_on(plan, (490 + step) * READ, 1, reader=2)
+    assert len(plan.windows()) == 2
+    assert plan.wanted(ByteRange(550 * READ, 551 * READ))
+    assert total(read_on(plan, 550 * READ, 100, reader=2)) == pytest.approx(100 * READ, abs=4 * MIB)
+
+
 def test_another_reader_of_what_is_not_there_is_no_late_read() -> None:
     """It reads a range that this one has skipped, after its blocks are gone from the cache."""
     plan = planner()
