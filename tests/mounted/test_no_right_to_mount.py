@@ -21,6 +21,7 @@ from tests.support import commands
 from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import is_mounted
+from tests.support.namespaces import LEAVE_OTHER_MOUNTS
 
 pytestmark = [
     pytest.mark.mounted,
@@ -34,7 +35,7 @@ _READING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 
 def _with_device(options: str, mode: str) -> tuple[str, ...]:
     """Run a program in a namespace with another ``/dev/fuse``."""
-    script = (
+    script = LEAVE_OTHER_MOUNTS + (
         f'mount -t tmpfs -o mode=755{options} none "$HOME/dev"; '
         f'mknod -m {mode} "$HOME/dev/fuse" c 10 229; '
         'mount --bind "$HOME/dev/fuse" /dev/fuse; exec "$@"'
@@ -67,7 +68,11 @@ CASES = {
         "may not be opened by this user",
     ),
     "no device": Case(
-        ("unshare", "--mount", "sh", "-ec", 'mount -t tmpfs none /dev; exec "$@"', "sh"),
+        (
+            *("unshare", "--mount", "sh", "-ec"),
+            LEAVE_OTHER_MOUNTS + 'mount -t tmpfs none /dev; exec "$@"',
+            "sh",
+        ),
         "/dev/fuse is missing; load the module: modprobe fuse; or start the container with",
         "missing",
     ),

@@ -24,17 +24,15 @@ from tests.conftest import Serve
 from tests.support import commands
 from tests.support.expected_bytes import origin_bytes
 from tests.support.made_assets import MIB, video
+from tests.support.namespaces import LEAVE_OTHER_MOUNTS
 
 pytestmark = pytest.mark.mounted
 
 REEL = video("reel.mov", 2 * MIB + 7)
 NOBODY = 65534
 #: As root, in namespaces of its own: whatever is left in them ends and is unmounted with them.
-#: A copy of a mount keeps its daemon alive: the mounts of tests beside this one leave it at once.
-_PREPARE = """
-awk '/ - fuse/ { print $5 }' /proc/self/mountinfo | while read -r other; do
-    umount -i -l "$other" || true
-done
+_PREPARE = f"""
+{LEAVE_OTHER_MOUNTS}
 mount -t tmpfs -o mode=755 none "$1"
 mknod -m 666 "$1/fuse" c 10 229
 mount --bind "$1/fuse" /dev/fuse

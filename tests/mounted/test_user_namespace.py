@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.conftest import Serve
 from tests.support import commands
 from tests.support.expected_bytes import origin_bytes
 from tests.support.made_assets import MIB, video
+from tests.support.namespaces import LEAVE_OTHER_MOUNTS
 
 pytestmark = pytest.mark.mounted
 
@@ -55,6 +57,24 @@ print(json.dumps(seen))
 """
 
 
+def _without_other_mounts() -> list[str]:
+    """A program that only root can use: who has the namespace of a user only cannot unmount."""
+    if os.geteuid():
+        return []
+    path = "path=$PATH; PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+    script = f'{path}\n{LEAVE_OTHER_MOUNTS}\nPATH=$path; exec "$@"'
+    return [
+        "/usr/bin/unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "/bin/sh",
+        "-ec",
+        script,
+        "sh",
+    ]
+
+
 def test_a_mount_in_a_user_namespace(serve: Serve, tmp_path: Path) -> None:
     """Right bytes, and it says why the kernel does not read files itself."""
     if subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode:
@@ -66,7 +86,7 @@ def test_a_mount_in_a_user_namespace(serve: Serve, tmp_path: Path) -> None:
     environment = commands.environment(tmp_path, {"PATH": str(Path(sys.executable).parent)})
     program = ["/usr/bin/env", sys.executable, "-c", _SESSION, str(config), str(place)]
     done = subprocess.run(
-        ["/usr/bin/unshare", *_UNSHARE[1:], *program],
+        [*_without_other_mounts(), "/usr/bin/unshare", *_UNSHARE[1:], *program],
         cwd=commands.ROOT, env=environment, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip  # one program's arguments

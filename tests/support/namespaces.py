@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mount namespaces of tests: none keeps the mounts of the tests beside it."""
+
+from __future__ import annotations
+
+#: Shell, in a new mount namespace. A copy of a mount keeps its daemon alive: the mounts of tests
+#: beside this one leave it at once.
+LEAVE_OTHER_MOUNTS = """
+awk '/ - fuse/ { print $5 }' /proc/self/mountinfo | while read -r other; do
+    umount -i -l "$other" || true
+done
+"""
