@@ -23,6 +23,9 @@ _PIECE_BYTES = 4 * MIB
 _PIECE_S = 0.2  # 21 MB/s, about the bit rate of a mezzanine file being watched
 _TAIL_BYTES = MIB
 _LIFETIMES_READ_THROUGH = 4
+# Where the mount has fetched far ahead, a URL is asked for later than bytes are read.
+_MOST_LIFETIMES_READ_THROUGH = 12
+_LEAST_RENEWALS = 2
 _EMBED_CODE_ATTRIBUTE = "user.backlot.embed_code"
 # The two routes that give a signed URL.
 _URL_ROUTES = ("streams", "source_file_info")
@@ -168,7 +171,6 @@ class Tour:
         self.narrator.say(f"Its last mebibyte in {elapsed_s:.2f} s; SHA-256 equal.")
 
         read_s = _LIFETIMES_READ_THROUGH * self.url_lifetime_s
-        pieces = int(read_s / _PIECE_S) + 1
         speed = round(_PIECE_BYTES / _PIECE_S)
         self.narrator.say(
             f"Now its beginning for {read_s:g} s, as fast as a player reads it "
@@ -177,10 +179,10 @@ class Tour:
         )
         refreshes = self._urls_given(self.sample.endless)
         started_s = time.monotonic()
-        longest_s = self._read_paced(path, pieces, refreshes)
+        pieces, longest_s = self._read_paced(path, refreshes)
         elapsed_s = time.monotonic() - started_s
         refreshes = self._urls_given(self.sample.endless) - refreshes
-        if refreshes < 2:
+        if refreshes < _LEAST_RENEWALS:
             raise CheckFailed(f"{elapsed_s:.1f} s of reading asked for {refreshes} new URLs")
         self.narrator.say(
             f"{rate(pieces * _PIECE_BYTES, elapsed_s)}, every byte equal. A signed URL lives "
@@ -253,13 +255,23 @@ class Tour:
         self.narrator.step("The state of the mount")
         self._run([*BACKLOTFS, "status", self.mountpoint], show_output=True)
 
-    def _read_paced(self, path: Path, pieces: int, urls_before: int) -> float:
-        """The longest time a piece took, in seconds. Says how far it is, four times."""
+    def _read_paced(self, path: Path, urls_before: int) -> tuple[int, float]:
+        """How many pieces were read, and the longest time that one took, in seconds.
+
+        Says how far it is, four times. Reads on until the URL was renewed often enough, within
+        bounds.
+        """
         content = self.sample.endless_content
+        pieces = self._pieces_in(_LIFETIMES_READ_THROUGH)
+        most_pieces = self._pieces_in(_MOST_LIFETIMES_READ_THROUGH)
         longest_s = 0.0
+        piece = 0
         with path.open("rb", buffering=0) as file:
             started_s = time.monotonic()
-            for piece in range(pieces):
+            while piece < pieces or (
+                piece < most_pieces
+                and self._urls_given(self.sample.endless) - urls_before < _LEAST_RENEWALS
+            ):
                 asked_s = time.monotonic()
                 data = bytearray()
                 while len(data) < _PIECE_BYTES:
@@ -270,12 +282,16 @@ class Tour:
                 longest_s = max(longest_s, time.monotonic() - asked_s)
                 if data != content.read(piece * _PIECE_BYTES, _PIECE_BYTES):
                     raise CheckFailed(f"{path}: wrong bytes after byte {piece * _PIECE_BYTES}")
-                if (piece + 1) % max(1, pieces // _LIFETIMES_READ_THROUGH) == 0:
+                piece += 1
+                if piece <= pieces and piece % max(1, pieces // _LIFETIMES_READ_THROUGH) == 0:
                     urls = self._urls_given(self.sample.endless) - urls_before
-                    done = megabytes((piece + 1) * _PIECE_BYTES)
+                    done = megabytes(piece * _PIECE_BYTES)
                     self.narrator.say(f"… {done} read, all equal; URLs renewed so far: {urls}")
-                time.sleep(max(0.0, started_s + (piece + 1) * _PIECE_S - time.monotonic()))
-        return longest_s
+                time.sleep(max(0.0, started_s + piece * _PIECE_S - time.monotonic()))
+        return piece, longest_s
+
+    def _pieces_in(self, lifetimes: int) -> int:
+        return int(lifetimes * self.url_lifetime_s / _PIECE_S) + 1
 
     def _urls_given(self, embed_code: str) -> int:
         log = self.emulator.requests

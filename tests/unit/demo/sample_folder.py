@@ -56,7 +56,7 @@ class FolderTour:
 
     def write_endless(self, content: SyntheticContent) -> None:
         """The computed file: its true size, but bytes only at its two ends."""
-        ends = 8 * 1024 * 1024
+        ends = 16 * 1024 * 1024
         with self.endless_path.open("wb") as file:
             file.write(content.read(0, ends))
             file.seek(content.size - ends)

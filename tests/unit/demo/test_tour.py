@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from itertools import count
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,15 @@ def test_a_url_that_was_never_renewed_is_noticed(shown: FolderTour) -> None:
     """Then nothing was shown, whatever the bytes."""
     with pytest.raises(CheckFailed, match="asked for 0 new URLs"):
         shown.tour.read_through_expiry(shown.paths)
+
+
+def test_it_reads_on_until_the_url_was_renewed(
+    shown: FolderTour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that has fetched far ahead asks for its next URL late."""
+    asked = chain(repeat(0, 8), repeat(5))
+    monkeypatch.setattr(shown.emulator.requests, "count", lambda **_fits: next(asked))
+    shown.tour.read_through_expiry(shown.paths)
 
 
 @pytest.mark.usefixtures("urls_are_renewed")
