@@ -17,6 +17,7 @@ names are looked up again, in listings at no cost.
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import queue
 import threading
@@ -64,10 +65,14 @@ class Notifier:
     """Sends notifications to the kernel of one mount. Any thread may call it; no call waits.
 
     Before `attach` and after `detach` nothing is sent.
+
+    :ivar latest: the number of the latest change: each has another one.
     """
 
     def __init__(self) -> None:
         """Start no thread yet, because a fork may follow."""
+        self.latest = 0
+        self._numbers = itertools.count(1)
         self._changes: queue.Queue[_Change | None] = queue.Queue()
         self._namespace: Namespace | None = None
         self._nodes: NodeTable | None = None
@@ -110,22 +115,26 @@ class Notifier:
     def retire(self, embed_code: str, before: ProbedSource) -> None:
         """Another version than ``before`` is shown from now on; see `NodeTable.retire`."""
         if self._nodes is not None and self._nodes.retire(embed_code, before):
-            self._changes.put(_Change((embed_code,), replaced=True))
+            self._put(_Change((embed_code,), replaced=True))
 
     def names_changed(self, embed_code: str) -> None:
         """The names of an asset mean another node now."""
         if self._nodes is not None:
-            self._changes.put(_Change((embed_code,), replaced=True))
+            self._put(_Change((embed_code,), replaced=True))
 
     def attributes_changed(self, embed_codes: Iterable[str]) -> None:
         """Assets have other attributes, or none."""
         if self._nodes is not None:
-            self._changes.put(_Change(tuple(embed_codes)))
+            self._put(_Change(tuple(embed_codes)))
 
     def listing_changed(self, embed_codes: Iterable[str]) -> None:
         """A new version of the library is shown, in which these assets were touched."""
         if self._nodes is not None and self._namespace is not None:
-            self._changes.put(_Change(tuple(embed_codes), snapshot=self._namespace.snapshot()))
+            self._put(_Change(tuple(embed_codes), snapshot=self._namespace.snapshot()))
+
+    def _put(self, change: _Change) -> None:
+        self.latest = next(self._numbers)
+        self._changes.put(change)
 
 
 class _Sender:

@@ -27,6 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from backlotfs.catalog.db.rows import AssetRow
 from backlotfs.concurrency.interruptible_wait import WouldWait
@@ -60,20 +61,55 @@ LONG_TTL_S = 3600
 #: The same for the entries of folders where the kernel cannot let them expire (before Linux 6.2),
 #: and for attributes of folders and entries that change without notice.
 SHORT_TTL_S = 1
+#: Less than each `Notifier.latest`.
+_NEVER = -1
 #: Number of interrupts remembered whose request is not known: another thread may have it.
 _EARLY = 256
 
 
+class _Piece(NamedTuple):
+    """A piece of a listing, as READDIRPLUS is answered.
+
+    :ivar taken: its entries. :ivar nodes: the references that the answer gives.
+    """
+
+    taken: list[tuple[Entry, bytes]]
+    parts: list[bytes]
+    nodes: list[int]
+
+
+class _Ahead(NamedTuple):
+    """A piece that was made before the kernel asked for it.
+
+    :ivar offset: where it begins. :ivar room: bytes of the answer that it was made for.
+    :ivar latest: `Notifier.latest` before it was made: after a later change it may be wrong.
+    """
+
+    offset: int
+    room: int
+    latest: int
+    piece: _Piece
+
+
 class _OpenFolder:
-    """An open folder: one listing, which the kernel reads piece by piece."""
+    """An open folder: one listing, which the kernel reads piece by piece.
+
+    :ivar lock: held while a piece is made. :ivar ahead: the next piece, if it is made already.
+    """
 
     def __init__(self, entries: Callable[[], Iterator[Entry]]) -> None:
         """``entries`` makes the listing from its beginning."""
         self.lock = threading.Lock()
+        self.ahead: _Ahead | None = None
         self._make = entries
         self._entries: Iterator[Entry] = iter(())
         self._next: list[Entry] = []  # did not fit any more
         self._offset = -1
+
+    @property
+    def has_more(self) -> bool:
+        """Whether an entry did not fit into the last answer."""
+        return bool(self._next)
 
     def take(self, offset: int, room: int, *, plus: bool) -> list[tuple[Entry, bytes]]:
         """The entries from ``offset`` on that fit into an answer, with their names in bytes.
@@ -468,7 +504,11 @@ class FuseSession:
         return None
 
     def _releasedir(self, _request: Header, message: bytes) -> bytes:
-        self._folders.pop(protocol.parse_handle(message), None)
+        folder = self._folders.pop(protocol.parse_handle(message), None)
+        if folder is not None:
+            with folder.lock:
+                if folder.ahead is not None:
+                    self._forget_all(folder.ahead.piece.nodes)
         return b""
 
     def _readdir(self, _request: Header, message: bytes) -> bytes:
@@ -482,21 +522,62 @@ class FuseSession:
         )
 
     def _readdirplus(self, request: Header, message: bytes) -> bytes | None:
-        fh, offset, size, _ = protocol.parse_read(message)
+        fh, offset, room, _ = protocol.parse_read(message)
         folder = self._open_folder(fh)
         with folder.lock:
-            taken = folder.take(offset, size, plus=True)
+            piece = self._piece(folder, request.node, offset, room)
+            if not self._device.reply(request.unique, piece.parts):
+                self._forget_all(piece.nodes)
+            elif folder.has_more:
+                with contextlib.suppress(BacklotError):  # the next request meets it, too
+                    self._look_ahead(folder, request.node, offset + len(piece.taken), room)
+        return None
+
+    def _piece(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> _Piece:
+        """A piece of a listing. Call it with the folder's lock held.
+
+        :param parent: the folder's node. :param room: bytes of the answer.
+        """
+        ahead, folder.ahead = folder.ahead, None
+        if ahead is None:
+            taken = folder.take(offset, room, plus=True)
+        elif (offset, room, self.notifier.latest) == ahead[:3]:
+            return ahead.piece
+        else:
+            self._forget_all(ahead.piece.nodes)
+            is_next = (offset, room) == ahead[:2]
+            taken = ahead.piece.taken if is_next else folder.take(offset, room, plus=True)
         dots = max(0, min(_DOTS - offset, len(taken)))
         # first, so that a replacement from here on retires the node
-        nodes = self._nodes.refer(request.node, [entry for entry, _ in taken[dots:]])
+        nodes = self._nodes.refer(parent, [entry for entry, _ in taken[dots:]])
         try:
-            parts = self._plus_lines(offset, taken, [0] * dots + nodes, nodes)
+            return _Piece(taken, self._plus_lines(offset, taken, [0] * dots + nodes, nodes), nodes)
         except BaseException:
             self._forget_all(nodes)
             raise
-        if not self._device.reply(request.unique, parts):
+
+    def _look_ahead(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> None:
+        """Make the next piece of a long listing while the kernel takes in the last one.
+
+        Only of files whose attributes the kernel may use for long, because it is told of each
+        change of them; of a piece with other entries only the names are taken. Call it with the
+        folder's lock held.
+        """
+        latest = self.notifier.latest  # first, so that no later change is missed
+        taken = folder.take(offset, room, plus=True)
+        nodes = self._nodes.refer(parent, [entry for entry, _ in taken])
+        plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
+        lines = zip(nodes, taken, plain, strict=True)
+        make = self._file_plus
+        parts = [
+            make(node, entry.inode, *file, name, after)
+            for after, (node, (entry, name), file) in enumerate(lines, offset + 1)
+            if file is not None
+        ]
+        if len(parts) < len(taken) or any(map(self._nodes.is_retired, nodes)):
             self._forget_all(nodes)
-        return None
+            latest, parts, nodes = _NEVER, [], []
+        folder.ahead = _Ahead(offset, room, latest, _Piece(taken, parts, nodes))
 
     def _plus_lines(
         self, offset: int, taken: list[tuple[Entry, bytes]], numbers: list[int], nodes: list[int]

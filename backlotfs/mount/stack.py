@@ -118,6 +118,7 @@ class Stack:
         self.reading.reconciler.close()
         self.versions.close()
         self.catalog.folder_times.close()
+        self.catalog.save_listing()
         if self.saved_urls is not None:
             self.saved_urls.close()
         self.transport.connections.close()

@@ -9,6 +9,7 @@ so half a surrogate pair in a title survives.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -16,12 +17,15 @@ from types import MappingProxyType
 from typing import Any
 
 from backlotfs.api.records import NO_METADATA, Asset, Label
+from backlotfs.catalog.db import saved_listing
 from backlotfs.catalog.db.rows import DamagedRecord, SizedCounts, SourceRecord
 from backlotfs.catalog.db.schema import UNSIZED, UNVERIFIED
 from backlotfs.catalog.db.state import generation, set_generation
 from backlotfs.catalog.db.table import COLUMNS, AssetTable
 
 _ROWS = f"SELECT {COLUMNS} FROM asset a LEFT JOIN given_name n ON n.asset_id = a.id AND n.mode = ?"
+#: If more than an eighth of the assets have changed since a listing was saved, all rows are read.
+MANY_CHANGES = 8
 #: This many rows are read at a time: more do not fit the caches of a processor.
 _BATCH = 250
 _RECORDS = (
@@ -38,10 +42,42 @@ def rows(
 ) -> AssetTable:
     """The assets of these types and statuses with their names in ``mode``, as they are stored.
 
+    A listing that was saved is used, if not much has changed since.
+
     :param types: empty for all. :param statuses: likewise.
     """
+    with contextlib.suppress(DamagedRecord):
+        saved = _saved_rows(connection, mode, types, statuses)
+        if saved is not None:
+            return saved
     where, values = _of_kinds(types, statuses)
     return _table(connection.execute(f"{_ROWS} WHERE {where}", (mode, *values)))
+
+
+def _saved_rows(
+    connection: sqlite3.Connection, mode: str, types: Collection[str], statuses: Collection[str]
+) -> AssetTable | None:
+    generation = saved_listing.generation(connection, saved_listing.view(mode, types, statuses))
+    if generation is None:
+        return None
+    changes, total = connection.execute(
+        "SELECT (SELECT count(*) FROM asset WHERE changed_in > ?), total FROM tally", (generation,)
+    ).fetchone()
+    if changes * MANY_CHANGES > total:
+        return None
+    found = changed_since(connection, mode, generation)
+    if found is None:
+        return None
+    changed, removed = found
+    table = saved_listing.load(connection)
+    shown = [
+        row
+        for row in changed
+        if (not types or row.asset_type in types) and (not statuses or row.status in statuses)
+    ]
+    gone = {*removed, *(row.embed_code for row in changed)} - {row.embed_code for row in shown}
+    gone = {code for code in gone if code in table}
+    return table.updated(shown, gone) if shown or gone else table
 
 
 def changed_since(

@@ -12,6 +12,8 @@ Invariants, which every transaction keeps:
 * No two names of a mode have the same `name_key`.
 * There are `staged` rows only while there is a `full_sync` row. A staged row without a body stands
   for an asset that is in the library just as the full sync met it.
+* `saved_listing` holds what the rows said in its generation. A migration that changes rows without
+  a new generation has to empty it.
 * No column can hold a signed URL, but for what a caption document itself says.
 """
 
@@ -25,7 +27,7 @@ from urllib.parse import urlsplit
 
 #: "BLFS": what ``file`` and we tell our databases from others by.
 APPLICATION_ID = 0x424C4653
-VERSION = 8
+VERSION = 9
 
 # `asset` has only the columns that rows() reads, so that 100 000 rows are read quickly. Fields
 # that no query selects by are one JSON document, so a new API field needs no migration.
@@ -81,6 +83,12 @@ _FOLDER_TIME = """CREATE TABLE folder_time (
     view TEXT NOT NULL, inode INTEGER NOT NULL, entries INTEGER NOT NULL, mtime_s INTEGER NOT NULL,
     PRIMARY KEY (view, inode)
 ) WITHOUT ROWID"""
+
+# The listing as a mount had it at its end: see `saved_listing`.
+_SAVED_LISTING = """CREATE TABLE saved_listing (
+    position INTEGER PRIMARY KEY, view TEXT NOT NULL, generation INTEGER NOT NULL,
+    body BLOB NOT NULL
+)"""
 
 # A tally instead of sums: statfs and the progress display ask often, a million rows take 50 ms.
 _TALLIES = tuple(
@@ -170,6 +178,7 @@ _TABLES = (
     _LEASE,
     _CAPTION,
     _FOLDER_TIME,
+    _SAVED_LISTING,
 )
 
 #: The statements that migrate from each version to the next one.
@@ -190,6 +199,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     ),
     # The `synced_at_s` of the last snapshot that was imported.
     7: ("ALTER TABLE library ADD COLUMN imported_sync_s REAL NOT NULL DEFAULT 0",),
+    8: (_SAVED_LISTING,),
 }
 
 

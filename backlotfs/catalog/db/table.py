@@ -7,6 +7,7 @@ kernel's nodes have the inode numbers of assets only.
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -113,6 +114,37 @@ class AssetTable:
         now._moved = {code: at for code, at in self._moved.items() if at in now.numbers}
         for column, copy in zip(self._columns, now._columns, strict=True):
             copy.extend(column if kept is None else compress(column, kept))
+        return now
+
+    def packed(self) -> list[bytes]:
+        """The table as bytes, a part for each column, for `unpacked`. It has to have a row."""
+        return [
+            array("q", self.numbers).tobytes(),
+            "\0".join(self._names).encode("utf-8", "surrogatepass"),
+            b"\0".join(self._texts),
+            *(column.tobytes() for column in self._columns[2:]),
+            json.dumps([*self._kinds_known]).encode(),
+            json.dumps(self._moved).encode(),
+        ]
+
+    @classmethod
+    def unpacked(cls, parts: Sequence[bytes]) -> AssetTable:
+        """Make the table that was `packed`. :raises DamagedRecord: it is not whole."""
+        now = cls()
+        try:
+            inodes, names, texts, *numbers, kinds, moved = parts
+            now.numbers = dict(zip(array("q", inodes), count(), strict=False))
+            now._names = names.decode("utf-8", "surrogatepass").split("\0")
+            now._texts = texts.split(b"\0")
+            for column, part in zip(now._columns[2:], numbers, strict=True):
+                column.frombytes(part)
+            now._kinds_known.update((tuple(kind), at) for at, kind in enumerate(json.loads(kinds)))
+            now._moved = json.loads(moved)
+            whole = all(len(column) == len(now.numbers) for column in now._columns)
+        except (ValueError, TypeError) as error:
+            raise DamagedRecord("the saved listing is none") from error
+        if not whole or max(now._kinds) >= len(now._kinds_known):
+            raise DamagedRecord("the saved listing is not whole")
         return now
 
     def __len__(self) -> int:

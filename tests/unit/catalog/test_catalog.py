@@ -9,11 +9,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from backlotfs.catalog import catalog as catalog_module
-from backlotfs.catalog.db import assets, state
+from backlotfs.catalog.db import assets, saved_listing, state
 from backlotfs.catalog.db.leases import Lease
 from backlotfs.catalog.db.rows import (
     CatalogClosed,
@@ -23,7 +24,7 @@ from backlotfs.catalog.db.rows import (
     SourceRecord,
 )
 from backlotfs.catalog.db.sync import FullSync
-from backlotfs.catalog.library import Library
+from backlotfs.catalog.library import AssetFilter, Library
 from backlotfs.errors import CredentialsRefused, Interrupted, RemoteUnavailable
 from tests.fakes.records import asset
 from tests.fakes.workers import PATIENCE_S
@@ -85,6 +86,36 @@ def test_open_saved(tmp_path: Path, synced: SyncedCatalog) -> None:
         assert shown == [again.catalog.library]
         assert again.api.calls == []
         assert again.changes[0].new == [], "nothing is new to whoever has just come"
+    finally:
+        again.db.close()
+
+
+def test_a_large_listing_is_saved_for_the_next_mount(
+    tmp_path: Path, synced: SyncedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was shown; what changes later is read from the rows. A small one needs no copy."""
+    synced.api.assets = [asset(f"E{number}", f"{number}.mov") for number in range(20)]
+    synced.load()
+    view = saved_listing.view("original", AssetFilter().types, ())
+    synced.catalog.save_listing()
+    assert synced.db.read(saved_listing.generation, view) is None
+    monkeypatch.setattr(catalog_module, "SAVED_FROM", 20)
+    synced.catalog.save_listing()
+    generation = synced.db.read(state.generation)
+    assert synced.db.read(saved_listing.generation, view) == generation
+    found = SourceRecord("E3", 7, None, None, 0, True, False)
+    synced.db.write(assets.save_sources, [found])
+    again = SyncedCatalog(tmp_path)
+    try:
+        assert again.catalog.open_saved()
+        with mock.patch.object(saved_listing, "load", wraps=saved_listing.load) as load:
+            assert again.catalog.show_saved()
+        assert load.called
+        assert again.names == synced.names
+        row = again.catalog.row("E3")
+        assert row is not None
+        assert row.size == 7
+        assert again.changes[0].new == []
     finally:
         again.db.close()
 

@@ -214,6 +214,7 @@ SINCE = {
     ),
     6: ("UPDATE asset SET inode = inode | (1 << 31)",),
     7: ("ALTER TABLE library DROP COLUMN imported_sync_s",),
+    8: ("DROP TABLE saved_listing",),
 }
 
 

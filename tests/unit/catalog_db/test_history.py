@@ -6,12 +6,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from backlotfs.api.records import Asset, DeletedAsset
-from backlotfs.catalog.db import assets, names, state
+from backlotfs.catalog.db import assets, names, saved_listing, state
 from backlotfs.catalog.db.rows import AssetRow, EmptyListingDoubted
 from backlotfs.catalog.db.sync import FullSync
 from tests.fakes.clocks import ManualClock
@@ -47,6 +48,8 @@ class History(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(assets, "MANY_CHANGES", 0)  # of so few assets
         self.folder = tempfile.TemporaryDirectory()
         self.clock = ManualClock()
         self.db = open_db(Path(self.folder.name), self.clock)
@@ -58,6 +61,7 @@ class History(RuleBasedStateMachine):
         self.seen = self.db.read(state.generation)
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.db.close()
         self.folder.cleanup()
 
@@ -120,6 +124,14 @@ class History(RuleBasedStateMachine):
         """A re-mount."""
         self.db.close()
         self.db = open_db(Path(self.folder.name), self.clock)
+
+    @rule()
+    def save(self) -> None:
+        """A mount ends, and saves its listing; from then on the rows are read from that."""
+        table = self.db.read(assets.rows, MODE)
+        if table:
+            view = saved_listing.view(MODE, (), ())
+            self.db.write(saved_listing.save, view, self.db.read(state.generation), table)
 
     @rule()
     def follow(self) -> None:

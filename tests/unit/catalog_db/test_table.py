@@ -62,6 +62,8 @@ def test_a_table_is_its_rows(shared: bool, batches: list[tuple[list[AssetRow], l
                 del known[code]
             assert list(before) == was
             check(now, known)
+            if known:
+                check(AssetTable.unpacked(now.packed()), known)
         if not shared:
             assert [one.inode for one in now] == [hashed(code) for code in known]
 
@@ -107,3 +109,15 @@ def test_a_damaged_number() -> None:
     """SQLite stores a text in a column of numbers."""
     with pytest.raises(DamagedRecord):
         AssetTable([row()._replace(created_at_s="long ago")])  # type: ignore[arg-type]
+
+
+def test_a_saved_table_that_is_not_whole() -> None:
+    """Is refused, whatever is missing or too much of it."""
+    parts = AssetTable([row("A"), row("B")]).packed()
+    assert list(AssetTable.unpacked(parts))
+    broken = [parts[:-1], [*parts, b"[]"]]
+    for at, part in enumerate(parts):
+        broken += [[*parts[:at], other, *parts[at + 1 :]] for other in (b"", part + b"\0")]
+    for one in broken:
+        with pytest.raises(DamagedRecord):
+            AssetTable.unpacked(one)

@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from unittest import mock
@@ -550,6 +551,50 @@ def test_each_name_is_listed_once(
         names = [line.name for line in seen]
         assert names == [".", "..", *around.namespace.root.entries]
         assert sum(references.values()) >= (count if plus else 0)
+        if references:
+            kernel.forget_all(references)
+        wait_until(lambda: not len(found.session._nodes), "all to be forgotten")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    room=st.integers(700, 4000),
+    replaced=st.lists(st.lists(st.integers(0, 39), max_size=3), max_size=40),
+    pieces=st.integers(1, 40),
+)
+def test_a_listing_shows_what_each_file_is_now(
+    room: int, replaced: list[list[int]], pieces: int
+) -> None:
+    """Though its next piece is made ahead: files are replaced between any two pieces of it.
+
+    A listing that is not read to its end gives its references back, too.
+    """
+    around = many(40)
+    rows = {row.name: row for row in around.library.rows}
+    sizes = {row.embed_code: row.size for row in rows.values()}
+    with served(around.namespace) as found:
+        kernel, notifier = found.kernel, found.session.notifier
+        fh, _ = kernel.open(ROOT, protocol.OPENDIR)
+        references: Counter[int] = Counter()
+        offset = 0
+        for turn in range(pieces):
+            for number in replaced[turn] if turn < len(replaced) else []:
+                code = f"E{number}"
+                before = source_version(code, sizes[code], etag=f'"{sizes[code]}"')
+                sizes[code] += 1
+                now = source_version(code, sizes[code], etag=f'"{sizes[code]}"')
+                notifier.retire(code, ProbedSource(before, 0, verified=True))
+                around.learned[code] = ProbedSource(now, 0, verified=True)
+                notifier.attributes_changed([code])
+            lines = kernel.list(fh, offset, room, plus=True)
+            for line in lines[max(0, 2 - offset) :]:
+                assert line.entry is not None
+                references[line.entry.node] += 1
+                size = sizes[rows[line.name].embed_code]
+                assert line.entry.attributes.size == size
+                assert kernel.getattr(line.entry.node)[1].size == size
+            offset += len(lines)
+        kernel.close(fh, ROOT, protocol.RELEASEDIR)
         if references:
             kernel.forget_all(references)
         wait_until(lambda: not len(found.session._nodes), "all to be forgotten")
