@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def ask_for_refresh(mount: Mount, *, full: bool = False) -> None:
 
 
 def wait_until_sized(mount: Mount) -> None:
-    """Return once every size is known, and kept."""
+    """Return once every size is known; see `KeptLibrary.wait_until_saved`."""
 
     def all_sized() -> bool:
         sizes = status(mount)["sizes"]
@@ -140,6 +141,18 @@ class KeptLibrary:
         wait_until(
             lambda: bool(status(mount)["synced_at"] > self._started_s[mount]), "the first sync"
         )
+
+    def wait_until_saved(self, mount: Mount) -> None:
+        """Return once every size is known, and in the catalog's file half a second later."""
+        wait_until_sized(mount)
+        wait_until(self._all_is_saved, "what was learned to be saved")
+
+    def _all_is_saved(self) -> bool:
+        with closing(sqlite3.connect(f"file:{self.catalog}?mode=ro", uri=True)) as database:
+            (left,) = database.execute(
+                "SELECT count(*) FROM asset WHERE NOT missing AND (size < 0 OR NOT verified)"
+            ).fetchone()
+        return bool(left == 0)
 
     def fill(self, *options: str) -> Shown:
         """Mount, learn every size, unmount; what was shown."""

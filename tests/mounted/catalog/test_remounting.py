@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
@@ -94,20 +91,10 @@ def test_what_changed_in_between_is_shown_soon(kept: KeptLibrary) -> None:
     assert {name: now[name] for name in untouched} == {name: before[name] for name in untouched}
 
 
-def all_is_kept(catalog: Path) -> bool:
-    """Whether the catalog's file has every size, and that each is what the host has now."""
-    with contextlib.closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as database:
-        (left,) = database.execute(
-            "SELECT count(*) FROM asset WHERE NOT missing AND (size < 0 OR NOT verified)"
-        ).fetchone()
-    return bool(left == 0)
-
-
 def test_killed_and_mounted_again(kept: KeptLibrary) -> None:
     """``kill -9``, ``umount``, mount: nothing learned more than a moment ago is lost."""
     first = kept.mount()
-    wait_until_sized(first)
-    wait_until(lambda: all_is_kept(kept.catalog), "what was learned to be kept")
+    kept.wait_until_saved(first)
     before = shown(first)
     first.expect_exit(-signal.SIGKILL)
     first.process.kill()

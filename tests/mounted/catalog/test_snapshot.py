@@ -16,7 +16,6 @@ from tests.mounted.catalog.kept_library import (
     shown,
     status,
     uploaded,
-    wait_until_sized,
 )
 from tests.support import commands
 from tests.support.deadlines import wait_until
@@ -73,7 +72,7 @@ def farm(kept: KeptLibrary, tmp_path: Path) -> Farm:
 def test_mounts_start_from_one_listing(kept: KeptLibrary, farm: Farm) -> None:
     """Names, inodes, sizes and labels are those of the first machine; no call is made for them."""
     first = kept.mount("--layout", "labels,flat")
-    wait_until_sized(first)
+    kept.wait_until_saved(first)
     said = farm.catalog("export", kept.cache)
     assert said.startswith(f"exported {len(ASSETS)} assets, {len(ASSETS)} with a size, listed ")
     wanted = {name: shown(first)[name][0] for name in os.listdir(first.path)}
@@ -112,14 +111,14 @@ def test_an_old_snapshot_is_refreshed(kept: KeptLibrary, farm: Farm) -> None:
 def test_running_mounts_show_an_import(kept: KeptLibrary, farm: Farm) -> None:
     """The first machine's news is the farm's, without a call of the farm's mounts."""
     first = kept.mount()
-    wait_until_sized(first)
+    kept.wait_until_saved(first)
     farm.catalog("export", kept.cache)
     farm.catalog("import", farm.machine(0))
     mount = kept.mount("--cache-dir", str(farm.machine(0)), "--metadata-ttl", "1h")
     kept.emulator.library.delete(ASSETS[0].embed_code)
     new = kept.emulator.library.add(uploaded("new.mov", 321))
     kept.refresh(first)
-    wait_until_sized(first)
+    kept.wait_until_saved(first)
     farm.catalog("export", kept.cache)
     kept.emulator.requests.clear()
     farm.catalog("import", farm.machine(0))
