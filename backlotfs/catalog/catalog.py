@@ -45,7 +45,7 @@ AFTER_ENDLESS_S = 3600.0
 IDLE_SYNC_S = 3600.0
 #: How often the database is checked for a sync by another mount of the same library.
 LOOK_AROUND_S = 5.0
-#: A listing of fewer assets is read from its rows in 0.1 s.
+#: Smaller listings are not saved: their rows are read in 0.1 s.
 SAVED_FROM = 20_000
 #: How often a mount that waits for another mount's first listing checks whether it is complete.
 LOOK_AGAIN_S = 0.5
@@ -219,8 +219,7 @@ class Catalog:
             return
         view = saved_listing.view(self._naming.mode, admit.types, admit.statuses)
         try:
-            if self._db.read(saved_listing.generation, view) != generation:
-                self._db.write(saved_listing.save, view, generation, rows)
+            self._db.write(saved_listing.save, view, generation, rows)
         except CatalogUnavailable as error:  # the next mount reads the rows
             log.debug("the listing was not saved: %s", error)
 

@@ -118,13 +118,13 @@ class Stack:
         self.reading.reconciler.close()
         self.versions.close()
         self.catalog.folder_times.close()
-        self.catalog.save_listing()
         if self.saved_urls is not None:
             self.saved_urls.close()
         self.transport.connections.close()
         self.session.close()
         if self.reading.disk is not None:
             self.reading.disk.close()
+        self.catalog.save_listing()  # last, because it may wait and can be spared
         self.db.close()
 
 

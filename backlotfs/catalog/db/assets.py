@@ -24,7 +24,7 @@ from backlotfs.catalog.db.state import generation, set_generation
 from backlotfs.catalog.db.table import COLUMNS, AssetTable
 
 _ROWS = f"SELECT {COLUMNS} FROM asset a LEFT JOIN given_name n ON n.asset_id = a.id AND n.mode = ?"
-#: If more than an eighth of the assets have changed since a listing was saved, all rows are read.
+#: All rows are read if one asset in this many has changed since a listing was saved.
 MANY_CHANGES = 8
 #: This many rows are read at a time: more do not fit the caches of a processor.
 _BATCH = 250
@@ -42,7 +42,7 @@ def rows(
 ) -> AssetTable:
     """The assets of these types and statuses with their names in ``mode``, as they are stored.
 
-    A listing that was saved is used, if not much has changed since.
+    A saved listing is used, unless many assets have changed since.
 
     :param types: empty for all. :param statuses: likewise.
     """

@@ -87,7 +87,7 @@ _FOLDER_TIME = """CREATE TABLE folder_time (
 # The listing as a mount had it at its end: see `saved_listing`.
 _SAVED_LISTING = """CREATE TABLE saved_listing (
     position INTEGER PRIMARY KEY, view TEXT NOT NULL, generation INTEGER NOT NULL,
-    body BLOB NOT NULL
+    checksum INTEGER NOT NULL, body BLOB NOT NULL
 )"""
 
 # A tally instead of sums: statfs and the progress display ask often, a million rows take 50 ms.

@@ -96,7 +96,7 @@ def merge(connection: sqlite3.Connection, snapshot: sqlite3.Connection, now_s: f
     number = state.generation(connection) + 1
     state.set_generation(connection, number)
     _take_sizes(connection, snapshot, number)
-    _take_names(connection, snapshot)
+    _take_names(connection, snapshot, number)
     _take_captions(connection, snapshot)
     _take_folder_times(connection, snapshot)
     if labels:  # a machine that needs no labels does not fetch them
@@ -174,8 +174,14 @@ def _take_sizes(connection: sqlite3.Connection, snapshot: sqlite3.Connection, nu
     )
 
 
-def _take_names(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -> None:
+def _take_names(connection: sqlite3.Connection, snapshot: sqlite3.Connection, number: int) -> None:
     """Give each asset the name that it has in the snapshot, unless it or another has one here."""
+    modes = [str(mode) for (mode,) in _rows(snapshot, "SELECT DISTINCT mode FROM given_name")]
+    connection.executemany(
+        f"UPDATE asset SET changed_in = {number} WHERE NOT EXISTS"
+        " (SELECT 1 FROM given_name WHERE asset_id = id AND mode = ?)",
+        [(mode,) for mode in modes],
+    )
     connection.executemany(
         "INSERT OR IGNORE INTO given_name (asset_id, mode, name, name_key)"
         " SELECT id, ?1, ?2, ?3 FROM asset WHERE embed_code = ?4",
@@ -184,8 +190,8 @@ def _take_names(connection: sqlite3.Connection, snapshot: sqlite3.Connection) ->
             "SELECT mode, name, name_key, embed_code FROM given_name JOIN asset ON id = asset_id",
         ),
     )
-    for (mode,) in _rows(snapshot, "SELECT DISTINCT mode FROM given_name"):
-        mark_named(connection, str(mode))
+    for mode in modes:
+        mark_named(connection, mode)
 
 
 def _take_captions(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -> None:

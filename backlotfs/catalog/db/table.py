@@ -26,6 +26,8 @@ COLUMNS = (
     " (verified <> 0) + 2 * (missing <> 0) + 4 * (size < 0)"
 )
 _VERIFIED, _MISSING, _UNSIZED = 1, 2, 4
+#: So many assets are packed at a time, which takes 10 MB.
+_PART_ROWS = 100_000
 
 
 class AssetTable:
@@ -96,7 +98,7 @@ class AssetTable:
         for row in rows:
             inode, values = now.inode(row.embed_code), _values(row)
             if inode is None:
-                now.extend([values])
+                now.extend([(inode_of(row.embed_code), *values[1:])])
                 continue
             now._append(*([value] for value in values[1:]))
             for column in now._columns:
@@ -116,34 +118,30 @@ class AssetTable:
             copy.extend(column if kept is None else compress(column, kept))
         return now
 
-    def packed(self) -> list[bytes]:
-        """The table as bytes, a part for each column, for `unpacked`. It has to have a row."""
-        return [
-            array("q", self.numbers).tobytes(),
-            "\0".join(self._names).encode("utf-8", "surrogatepass"),
-            b"\0".join(self._texts),
-            *(column.tobytes() for column in self._columns[2:]),
-            json.dumps([*self._kinds_known]).encode(),
-            json.dumps(self._moved).encode(),
-        ]
+    def packed(self) -> Iterator[bytes]:
+        """The table as bytes, in parts of a few megabytes, for `unpacked`."""
+        yield json.dumps([[*self._kinds_known], self._moved]).encode()
+        inodes = array("q", self.numbers)
+        for at in range(0, len(self), _PART_ROWS):
+            rows = slice(at, at + _PART_ROWS)
+            yield inodes[rows].tobytes()
+            yield "\0".join(self._names[rows]).encode("utf-8", "surrogatepass")
+            yield b"\0".join(self._texts[rows])
+            yield from (column[rows].tobytes() for column in self._columns[2:])
 
     @classmethod
-    def unpacked(cls, parts: Sequence[bytes]) -> AssetTable:
-        """Make the table that was `packed`. :raises DamagedRecord: it is not whole."""
+    def unpacked(cls, parts: Iterator[bytes]) -> AssetTable:
+        """Make the table that was `packed`. :raises DamagedRecord: parts are missing."""
         now = cls()
-        try:
-            inodes, names, texts, *numbers, kinds, moved = parts
-            now.numbers = dict(zip(array("q", inodes), count(), strict=False))
-            now._names = names.decode("utf-8", "surrogatepass").split("\0")
-            now._texts = texts.split(b"\0")
-            for column, part in zip(now._columns[2:], numbers, strict=True):
-                column.frombytes(part)
-            now._kinds_known.update((tuple(kind), at) for at, kind in enumerate(json.loads(kinds)))
-            now._moved = json.loads(moved)
-            whole = all(len(column) == len(now.numbers) for column in now._columns)
-        except (ValueError, TypeError) as error:
-            raise DamagedRecord("the saved listing is none") from error
-        if not whole or max(now._kinds) >= len(now._kinds_known):
+        kinds, now._moved = json.loads(next(parts, b"[[], {}]"))
+        now._kinds_known.update((tuple(kind), at) for at, kind in enumerate(kinds))
+        for inodes in parts:
+            now.numbers.update(zip(array("q", inodes), count(len(now)), strict=False))
+            now._names += next(parts, b"").decode("utf-8", "surrogatepass").split("\0")
+            now._texts += next(parts, b"").split(b"\0")
+            for column in now._columns[2:]:
+                column.frombytes(next(parts, b""))
+        if any(len(column) != len(now.numbers) for column in now._columns):
             raise DamagedRecord("the saved listing is not whole")
         return now
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from unittest import mock
 
@@ -65,14 +66,20 @@ def test_another_view(saved: CatalogDb) -> None:
 
 
 def test_a_damaged_one_is_not_used(saved: CatalogDb) -> None:
-    """The rows are read, and the catalog stays."""
+    """One bit is enough. The rows are read, and the catalog stays."""
 
-    def damage(connection: object) -> None:
-        connection.execute("UPDATE saved_listing SET body = x'00' WHERE position = 2")  # type: ignore[attr-defined]
+    def damage(connection: sqlite3.Connection, part: int) -> None:
+        find = "SELECT body FROM saved_listing WHERE position = ?"
+        (body,) = connection.execute(find, (part,)).fetchone()
+        other = bytes([body[0] ^ 1]) + body[1:]
+        connection.execute("UPDATE saved_listing SET body = ? WHERE position = ?", (other, part))
 
-    saved.write(damage)
-    found, _ = sizes(saved)
-    assert len(found) == 20
+    expected, used = sizes(saved)
+    assert used
+    for part in range(1, 11):
+        saved.write(damage, part)
+        assert sizes(saved) == (expected, True)
+        saved.write(damage, part)  # whole again
 
 
 def test_it_replaces_the_last_one(saved: CatalogDb) -> None:

@@ -155,6 +155,23 @@ def test_what_this_machine_knows_is_kept(
     assert delta[1] == ["E4"]
 
 
+def test_names_that_come_with_it_are_told(
+    full: CatalogDb, tmp_path: Path, farm: Path, reopen: OpenDb, clock: ManualClock
+) -> None:
+    """To mounts that have the rows without names."""
+    there = reopen(farm)
+    listed = [replace(record, preview_image_url=None) for record in records(full)]
+    walk(there, listed)
+    there.write(assets.save_sources, [probed("E1"), probed("E2"), probed("E3")])
+    before = there.read(state.generation)
+    clock.advance(60)
+    walk(full, listed)
+    import_snapshot(farm, LIBRARY, clock, exported(tmp_path, clock))
+    delta = there.read(assets.changed_since, MODE, before)
+    assert delta is not None
+    assert {row.embed_code: row.name for row in delta[0]} == names(full)
+
+
 def test_addresses_of_pictures_that_this_machine_has(
     full: CatalogDb, tmp_path: Path, farm: Path, reopen: OpenDb, clock: ManualClock
 ) -> None:

@@ -111,13 +111,28 @@ def test_a_damaged_number() -> None:
         AssetTable([row()._replace(created_at_s="long ago")])  # type: ignore[arg-type]
 
 
-def test_a_saved_table_that_is_not_whole() -> None:
-    """Is refused, whatever is missing or too much of it."""
-    parts = AssetTable([row("A"), row("B")]).packed()
-    assert list(AssetTable.unpacked(parts))
-    broken = [parts[:-1], [*parts, b"[]"]]
-    for at, part in enumerate(parts):
-        broken += [[*parts[:at], other, *parts[at + 1 :]] for other in (b"", part + b"\0")]
-    for one in broken:
+def test_a_packed_table_of_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is the same again."""
+    monkeypatch.setattr(table, "_PART_ROWS", 2)
+    rows = [row(code) for code in "ABCDE"]
+    now = AssetTable.unpacked(AssetTable(rows).packed())
+    assert list(now) == rows
+    assert now.inode("E") == rows[4].inode
+
+
+def test_a_packed_table_of_which_parts_are_missing() -> None:
+    """Is refused."""
+    parts = list(AssetTable([row("A"), row("B")]).packed())
+    assert list(AssetTable.unpacked(iter(parts)))
+    for count in range(2, len(parts)):
         with pytest.raises(DamagedRecord):
-            AssetTable.unpacked(one)
+            AssetTable.unpacked(iter(parts[:count]))
+
+
+def test_two_new_assets_with_one_inode_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are found, also if they come by a table that has moved one of them already."""
+    monkeypatch.setattr(table, "inode_of", lambda _code: 7)
+    new = AssetTable([row("A")._replace(inode=7), row("B")._replace(inode=7)])
+    now = AssetTable().updated(new)
+    assert [now.inode("A"), now.inode("B")] == [7, 8]
+    assert now.get("B") == row("B")._replace(inode=8)
