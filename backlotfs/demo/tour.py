@@ -173,7 +173,7 @@ class Tour:
         read_s = _LIFETIMES_READ_THROUGH * self.url_lifetime_s
         speed = round(_PIECE_BYTES / _PIECE_S)
         self.narrator.say(
-            f"Now its beginning for {read_s:g} s, as fast as a player reads it "
+            f"Now its beginning for at least {read_s:g} s, as fast as a player reads it "
             f"({speed / 1e6:.0f} MB/s). Each byte is compared.\n"
             "A URL is renewed when bytes are fetched, which is before they are read."
         )

@@ -66,7 +66,7 @@ class Notifier:
 
     Before `attach` and after `detach` nothing is sent.
 
-    :ivar latest: the number of the latest change: each has another one.
+    :ivar latest: a number that differs after each change.
     """
 
     def __init__(self) -> None:

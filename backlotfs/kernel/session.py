@@ -61,8 +61,6 @@ LONG_TTL_S = 3600
 #: The same for the entries of folders where the kernel cannot let them expire (before Linux 6.2),
 #: and for attributes of folders and entries that change without notice.
 SHORT_TTL_S = 1
-#: Less than each `Notifier.latest`.
-_NEVER = -1
 #: Number of interrupts remembered whose request is not known: another thread may have it.
 _EARLY = 256
 
@@ -82,7 +80,7 @@ class _Ahead(NamedTuple):
     """A piece that was made before the kernel asked for it.
 
     :ivar offset: where it begins. :ivar room: bytes of the answer that it was made for.
-    :ivar latest: `Notifier.latest` before it was made: after a later change it may be wrong.
+    :ivar latest: `Notifier.latest` before it was made: if that differs now, the piece is not used.
     """
 
     offset: int
@@ -94,7 +92,7 @@ class _Ahead(NamedTuple):
 class _OpenFolder:
     """An open folder: one listing, which the kernel reads piece by piece.
 
-    :ivar lock: held while a piece is made. :ivar ahead: the next piece, if it is made already.
+    :ivar lock: held while a piece is made and sent. :ivar ahead: the next piece, if it is made.
     """
 
     def __init__(self, entries: Callable[[], Iterator[Entry]]) -> None:
@@ -108,8 +106,13 @@ class _OpenFolder:
 
     @property
     def has_more(self) -> bool:
-        """Whether an entry did not fit into the last answer."""
+        """Whether `take` left an entry over."""
         return bool(self._next)
+
+    def put_back(self, offset: int, taken: list[tuple[Entry, bytes]]) -> None:
+        """Undo the last `take`, which was from ``offset`` on."""
+        self._next = [entry for entry, _ in taken] + self._next
+        self._offset = offset
 
     def take(self, offset: int, room: int, *, plus: bool) -> list[tuple[Entry, bytes]]:
         """The entries from ``offset`` on that fit into an answer, with their names in bytes.
@@ -121,11 +124,12 @@ class _OpenFolder:
         self._offset = -1  # if the listing fails, it is made again
         head = protocol.dirent_bytes(b"", plus=plus)
         taken: list[tuple[Entry, bytes]] = []
-        for entry in chain(self._next, self._entries):
+        left = iter(self._next)
+        for entry in chain(left, self._entries):
             name = entry[0].encode("utf-8", "surrogateescape")
             room -= head + (len(name) + 7 & ~7)
             if room < 0:
-                self._next = [entry]
+                self._next = [entry, *left]
                 break
             taken.append((entry, name))
         else:
@@ -507,14 +511,14 @@ class FuseSession:
         folder = self._folders.pop(protocol.parse_handle(message), None)
         if folder is not None:
             with folder.lock:
-                if folder.ahead is not None:
-                    self._forget_all(folder.ahead.piece.nodes)
+                self._drop_ahead(folder)
         return b""
 
     def _readdir(self, _request: Header, message: bytes) -> bytes:
         fh, offset, size, _ = protocol.parse_read(message)
         folder = self._open_folder(fh)
         with folder.lock:
+            self._drop_ahead(folder)
             taken = folder.take(offset, size, plus=False)
         return b"".join(
             protocol.dirent(entry.inode, name, after, is_directory=entry.is_directory)
@@ -525,12 +529,20 @@ class FuseSession:
         fh, offset, room, _ = protocol.parse_read(message)
         folder = self._open_folder(fh)
         with folder.lock:
-            piece = self._piece(folder, request.node, offset, room)
+            ahead = folder.ahead
+            if ahead is not None and (offset, room, self.notifier.latest) == ahead[:3]:
+                folder.ahead, piece = None, ahead.piece
+            else:
+                self._drop_ahead(folder)
+                piece = self._piece(folder, request.node, offset, room)
             if not self._device.reply(request.unique, piece.parts):
                 self._forget_all(piece.nodes)
             elif folder.has_more:
-                with contextlib.suppress(BacklotError):  # the next request meets it, too
+                try:
                     self._look_ahead(folder, request.node, offset + len(piece.taken), room)
+                except Exception as error:  # noqa: BLE001  # the next request meets it, too
+                    log.debug("no piece of a listing was made ahead: %s", error)
+                    self._drop_ahead(folder)
         return None
 
     def _piece(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> _Piece:
@@ -538,15 +550,7 @@ class FuseSession:
 
         :param parent: the folder's node. :param room: bytes of the answer.
         """
-        ahead, folder.ahead = folder.ahead, None
-        if ahead is None:
-            taken = folder.take(offset, room, plus=True)
-        elif (offset, room, self.notifier.latest) == ahead[:3]:
-            return ahead.piece
-        else:
-            self._forget_all(ahead.piece.nodes)
-            is_next = (offset, room) == ahead[:2]
-            taken = ahead.piece.taken if is_next else folder.take(offset, room, plus=True)
+        taken = folder.take(offset, room, plus=True)
         dots = max(0, min(_DOTS - offset, len(taken)))
         # first, so that a replacement from here on retires the node
         nodes = self._nodes.refer(parent, [entry for entry, _ in taken[dots:]])
@@ -559,25 +563,32 @@ class FuseSession:
     def _look_ahead(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> None:
         """Make the next piece of a long listing while the kernel takes in the last one.
 
-        Only of files whose attributes the kernel may use for long, because it is told of each
-        change of them; of a piece with other entries only the names are taken. Call it with the
-        folder's lock held.
+        Only if the kernel is told of each change of all its entries, as it is of files whose size
+        is known. Call it with the folder's lock held.
         """
         latest = self.notifier.latest  # first, so that no later change is missed
         taken = folder.take(offset, room, plus=True)
-        nodes = self._nodes.refer(parent, [entry for entry, _ in taken])
+        if None in self._namespace.plain_files(entry.inode for entry, _ in taken):
+            folder.put_back(offset, taken)
+            return
+        piece = _Piece(taken, [], self._nodes.refer(parent, [entry for entry, _ in taken]))
+        folder.ahead = _Ahead(offset, room, latest, piece)
+        # once more, so that a replacement before the references were given is seen
         plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
-        lines = zip(nodes, taken, plain, strict=True)
         make = self._file_plus
-        parts = [
-            make(node, entry.inode, *file, name, after)
-            for after, (node, (entry, name), file) in enumerate(lines, offset + 1)
-            if file is not None
-        ]
-        if len(parts) < len(taken) or any(map(self._nodes.is_retired, nodes)):
-            self._forget_all(nodes)
-            latest, parts, nodes = _NEVER, [], []
-        folder.ahead = _Ahead(offset, room, latest, _Piece(taken, parts, nodes))
+        lines = enumerate(zip(taken, piece.nodes, plain, strict=True), offset + 1)
+        for after, ((entry, name), node, file) in lines:
+            if file is None or self._nodes.is_retired(node):
+                self._drop_ahead(folder)
+                return
+            piece.parts.append(make(node, entry.inode, *file, name, after))
+
+    def _drop_ahead(self, folder: _OpenFolder) -> None:
+        """Make as if no piece had been made ahead. Call it with the folder's lock held."""
+        if folder.ahead is not None:
+            self._forget_all(folder.ahead.piece.nodes)
+            folder.put_back(folder.ahead.offset, folder.ahead.piece.taken)
+            folder.ahead = None
 
     def _plus_lines(
         self, offset: int, taken: list[tuple[Entry, bytes]], numbers: list[int], nodes: list[int]

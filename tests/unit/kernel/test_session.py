@@ -12,7 +12,7 @@ import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from unittest import mock
 
 import pytest
@@ -42,6 +42,7 @@ from tests.unit.kernel.kernel_end import (
     Line,
     Served,
     init_body,
+    lines_of,
     read_body,
     served,
 )
@@ -554,6 +555,48 @@ def test_each_name_is_listed_once(
         if references:
             kernel.forget_all(references)
         wait_until(lambda: not len(found.session._nodes), "all to be forgotten")
+
+
+def test_a_listing_is_of_one_version_of_the_library() -> None:
+    """Whatever is asked for after a piece was made ahead: other rooms, or names only."""
+    around = many(40)
+    with served(around.namespace) as found:
+        kernel = found.kernel
+        fh, _ = kernel.open(ROOT, protocol.OPENDIR)
+        names = [".", "..", *around.namespace.root.entries]
+        seen = [line.name for line in kernel.list(fh, 0, 2000, plus=True)]
+        around.publish(*list(around.library.rows)[10:])
+        found.session.notifier.listing_changed([])
+        for room, plus in ((1500, True), (1500, False), (3000, True), (3000, True), (9999, True)):
+            seen += [line.name for line in kernel.list(fh, len(seen), room, plus=plus)]
+        assert seen == names[: len(seen)]
+        seen += [line.name for line in kernel.list(fh, len(seen), 50_000, plus=True)]
+        assert seen == names
+
+
+class Failing(Notes):
+    """A provider whose listing fails in its middle."""
+
+    def entries(
+        self, folder: Folder, lines: Iterator[Listed], namespace: Namespace
+    ) -> Iterator[Listed]:
+        """Thirty of them."""
+        yield from islice(lines, 30)
+        raise RuntimeError("a mistake")
+
+
+def test_a_listing_that_fails_in_a_piece_made_ahead() -> None:
+    """The request for that piece fails, once; the one before it is answered once, too."""
+    around = many(60)
+    with served(around.shown(Failing())) as found:
+        kernel = found.kernel
+        fh, _ = kernel.open(ROOT, protocol.OPENDIR)
+        room, seen = 2500, 0
+        while lines := kernel.ask(protocol.READDIRPLUS, ROOT, read_body(fh, seen, room)).body:
+            seen += len(lines_of(lines, plus=True))
+        assert 0 < seen < 30
+        assert kernel.lookup(ROOT, "0").node
+        assert kernel.unanswered() == []
 
 
 @settings(max_examples=40, deadline=None)
