@@ -13,11 +13,12 @@ count as spent before they are answered. For a server without such numbers we co
 - `Priority.BACKGROUND` is spread evenly over the window; the others are not.
 - A higher priority goes first; inside one priority, first come, first served.
 
-A process that has a *share* of the account (``--api-share 1/100``) makes at most that part of a
-window's calls, renewals included, and all but renewals make ``1 - reserve`` of it. The rest of the
-account is for others that have shares too, so nothing is left to them beyond that. If a share is no
-whole number of calls, such as 2.4 or 0.6, chance decides in each window whether it is rounded up:
-so all processes of a farm together make as many calls as their shares allow, not all in one window.
+A process with a *share* of the account (``--api-share 1/100``) makes at most that part of a
+window's calls. All priorities but renewals use at most ``1 - reserve`` of this part. Other
+processes have shares of their own, so the limiter leaves them no more. If a share is no whole
+number of calls, such as 2.4 or 0.6, a random number decides in each window whether it is rounded
+up: so all processes of a farm together make as many calls as their shares allow, but not all of
+them in the same window.
 
 Waiting for a credit is not a hang: the server says when credits come back, so the wait has a known
 end. A caller waits as long as that takes, up to the limiter's ``credit_wait_s``, and a `Deadline`
@@ -78,7 +79,7 @@ _RESET = ("X-RateLimit-Reset", "RateLimit-Reset")
 def read_rate(
     headers: Mapping[str, str], *, monotonic_s: float, server_now_s: float
 ) -> RateStatus | None:
-    """The credits that an answer speaks of; None if it is silent.
+    """The credits that an answer names; None: it names none.
 
     :param headers: must look names up without regard to case.
     :param server_now_s: seconds since the epoch by the server's clock.
@@ -154,19 +155,19 @@ def _number(value: str | None) -> float | None:
     return decimal_number(value, most=_MOST_SECONDS)
 
 
-#: Credits are low below this part of a window. This mount's share alone never gets there.
+#: Credits are low below this part of a window. This mount's own calls never use so many.
 LOW_SHARE = 0.1
 
-#: Of the system: a seed, or a fork, would give all processes of a farm one chance.
+#: The system's random numbers: processes with the same seed would all round up in one window.
 _RANDOM = random.SystemRandom()
 
 _REMEMBERED_WINDOWS = 3  # the limit is the most that these have shown
-#: Beside others with shares, what a window shows is what these have left of it: the limit is not
-#: taken for less than assumed, but after a refusal for the most that so many windows have shown.
+#: If other processes have shares, a window shows only what they have left. So the limit is at least
+#: the assumed one. After a refusal it is the most that this many windows have shown.
 _REMEMBERED_BESIDE_OTHERS = 20
 _MUCH_LESS = 0.75
-_END_MARGIN_S = 1.0  # the server speaks of whole seconds: a window's end is known no better
-_LEAD = 0.05  # the background is done with its share this part of a window before the end
+_END_MARGIN_S = 1.0  # the server names whole seconds, so the end of a window is not known better
+_LEAD = 0.05  # the background has used its share this part of a window before the end
 _LOOK_S = 1.0  # longest wait without a new look: the clock may jump when a machine wakes
 #: Pause after a 429 that names no time; it doubles with each further one, up to the second number.
 _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 1.0, 60.0
@@ -175,19 +176,19 @@ _FIRST_BACKOFF_S, _LAST_BACKOFF_S = 1.0, 60.0
 class Priority(IntEnum):
     """What a call is for; the smaller number goes first."""
 
-    RENEWAL = 0  #: the URL of a file died while the file is being read
+    RENEWAL = 0  #: the URL of a file expired while the file is read
     WAITING = 1  #: an application waits for a size, or for the first bytes of a file
-    LISTED = 2  #: a folder is being listed; its files will be asked for next
+    LISTED = 2  #: a folder was listed; its files are probably needed next
     BACKGROUND = 3  #: no program waits
 
 
 class QuotaStatus(NamedTuple):
     """The account's credits at one moment, for displays.
 
-    :ivar credits_left: calls that can still be made, those in flight taken off.
+    :ivar credits_left: calls that can still be made, without those in flight.
     :ivar limit: credits of a whole window, as far as known.
     :ivar resets_in_s: seconds until they come back; None when no window is open.
-    :ivar refused_for_s: seconds for which a 429 still forbids every call; 0.0 mostly.
+    :ivar refused_for_s: seconds for which a 429 still forbids every call; 0.0: it does not.
     :ivar more_in_s: seconds until an application's call can be made; None: it can be made now.
     :ivar waiting: calls that wait for a credit, by `Priority`.
     :ivar share: calls of a window that this process may make; a mean, such as 0.6; None: all.
@@ -242,22 +243,22 @@ class QuotaWindow:
             else deque[int]([], _REMEMBERED_BESIDE_OTHERS)
         )
         self._assumed = credits
-        self._scarce = 0  # for so many windows the limit is no more than they show, see `limit`
+        self._scarce = 0  # number of windows for which the limit is what they show, see `limit`
         self._in_flight: deque[float] = deque()  # when each call was sent, oldest first
         self._refused_until_s = -math.inf
-        self._refusals = 0  # in a row, without a time
+        self._refusals = 0  # without a time, one after the other
         self._doubtful = False  # no call was accepted since the last refusal
-        self._trial_s = -math.inf  # when a call was sent that shows whether the refusal is over
+        self._trial_s = -math.inf  # when the call was sent that tests whether the refusal is over
         self._last_background_s = -math.inf
-        self._previous_end_s = -math.inf  # of the last window the server spoke of
+        self._previous_end_s = -math.inf  # of the last window that the server named
         self._near_s = window_s / 2  # two windows end at least a whole length apart
-        # the window: opened by us; spoken of by an answer; some answer came
+        # whether we opened the window; an answer named its end; any answer came
         self._open = self._confirmed = self._heard = False
         self._ends_s = self._told_s = -math.inf  # its end; when we last learned of it
-        # credits left, calls in flight not taken off; calls made that count against the share; all
+        # credits left, with those of calls in flight; calls that count against the share; all calls
         self._left, self._share_used, self._used = credits, 0, 0
-        # what rounds a share up in this window, and since when
-        self._luck, self._luck_since_s = chance() if share < 1 else 0.0, -math.inf
+        # added to a share before it is rounded down, in this window; and since when
+        self._rounding, self._rounding_since_s = chance() if share < 1 else 0.0, -math.inf
 
     @property
     def limit(self) -> int:
@@ -291,10 +292,10 @@ class QuotaWindow:
         gap_s = self._gap_s(free, now_s) if priority is Priority.BACKGROUND else 0.0
         if ahead < free:
             return max(start_s, self._last_background_s + gap_s) + ahead * gap_s
-        # without an open window answers are due that tell more, or at worst never come
+        # if no window is open, this is a guess until the next answer comes
         opens_s = self._ends_s + self._margin_s if self._open else now_s + self.window_s
-        if self._part < 1 and not self._open:  # this window's luck was bad
-            opens_s = self._luck_since_s + self.window_s
+        if self._part < 1 and not self._open:  # the share of this window was rounded down to 0
+            opens_s = self._rounding_since_s + self.window_s
         windows = (ahead - max(0, free) + 1) / self._calls_a_window(priority)
         return max(start_s, opens_s) + (math.ceil(windows - 1e-9) - 1) * self.window_s
 
@@ -326,7 +327,7 @@ class QuotaWindow:
         """Count the answer to a call; ``status`` None: it said nothing, or none came."""
         self._advance(now_s)
         self._trial_s = -math.inf
-        # not before this; answers overtake each other
+        # the call was sent at this time or later, because answers can overtake each other
         sent_s = self._in_flight.popleft() if self._in_flight else -math.inf
         if status is None:
             self._left, self._told_s = self._left - 1, now_s
@@ -337,17 +338,17 @@ class QuotaWindow:
             ended_s = self._previous_end_s
             if status.resets_at_s > ended_s + self._near_s or sent_s >= ended_s + _END_MARGIN_S:
                 self._confirm(status, now_s)
-            else:  # the last window's: it was not to be counted in this one
+            else:  # the call belongs to the last window, so it does not count in this one
                 self._share_used = max(0, self._share_used - 1)
                 self._used = max(0, self._used - 1)
         elif abs(status.resets_at_s - self._ends_s) <= self._near_s:
-            # answers overtake each other, and the way here only ever adds to the end
+            # answers can overtake each other; a delay makes the end later, so the earliest counts
             self._left, self._told_s = min(self._left, status.credits_left), now_s
             self._ends_s = min(self._ends_s, status.resets_at_s)
             if self._limits:
                 self._limits[-1] = max(self._limits[-1], status.credits_left + 1)
         elif status.resets_at_s > self._ends_s:
-            # a new window before we knew: any of our calls since may have been made in it
+            # a new window began unnoticed: any of our later calls may have been made in it
             self._confirm(status, now_s)
             spent = self.limit - status.credits_left + len(self._in_flight)
             self._share_used = min(self._share_used, spent)
@@ -360,7 +361,7 @@ class QuotaWindow:
         self._scarce = _REMEMBERED_BESIDE_OTHERS
         if retry_after_s is None:
             if now_s < self._refused_until_s:
-                return  # sent before the last refusal was known: it says nothing new
+                return  # the call was sent before the last refusal was known
             doublings = min(self._refusals, 10)
             retry_after_s = min(_LAST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0**doublings)
             self._refusals += 1
@@ -368,7 +369,7 @@ class QuotaWindow:
         self._refused_until_s = max(self._refused_until_s, until_s)
 
     def on_accepted(self) -> None:
-        """Take note of an answer that is no 429: the next pause without a time is short again."""
+        """Count an answer that is no 429: the next pause without a time is short again."""
         self._refusals, self._doubtful = 0, False
 
     @property
@@ -377,13 +378,13 @@ class QuotaWindow:
         return self._share_of(self.limit)
 
     def _share_of(self, limit: int) -> int:
-        calls = math.floor(limit * self._part * (1 - self._reserve) + self._luck + 1e-9)
+        calls = math.floor(limit * self._part * (1 - self._reserve) + self._rounding + 1e-9)
         return calls if self._part < 1 else max(1, calls)
 
     @property
     def _budget(self) -> int:
         """Calls of a window that all priorities together may make."""
-        return math.floor(self.limit * self._part + self._luck + 1e-9)
+        return math.floor(self.limit * self._part + self._rounding + 1e-9)
 
     def _calls_a_window(self, priority: Priority) -> float:
         """The same for one priority, as a mean over many windows."""
@@ -411,11 +412,11 @@ class QuotaWindow:
         return min(share - self._share_used, left - self._held_back(left))
 
     def _held_back(self, left: int) -> int:
-        """Credits that others will want before the window ends, if they go on as they began."""
+        """Credits that others will use before the window ends, if they continue at their pace."""
         others = self.limit - left - self._share_used
         if not self._open or others <= 0:
             return 0
-        # what they took since the last word of the server is part of it
+        # counted from the last answer on, so what they took since then is included
         rest_s = max(0.0, self._ends_s - self._told_s)
         elapsed_s = max(self.window_s - rest_s, 1e-3)
         return min(self.limit - self._share, math.ceil(others * rest_s / elapsed_s))
@@ -425,37 +426,38 @@ class QuotaWindow:
         return max(0.0, rest_s - self.window_s * _LEAD) / max(1, free)
 
     def _advance(self, now_s: float) -> None:
-        """Close the window when it is over, and give up on answers that never came."""
+        """Close the window when it is over, and forget calls whose answers never came."""
         while self._in_flight and now_s - self._in_flight[0] > self.window_s:
             self._in_flight.popleft()
         if self._open and now_s >= self._ends_s + self._margin_s:
             if self._confirmed:
                 self._previous_end_s = self._ends_s
             self._open = self._confirmed = self._heard = False
-            self._luck_since_s = -math.inf
+            self._rounding_since_s = -math.inf
         if not self._open:  # the server may count what is in flight in its next window
             self._left, self._share_used = self.limit, len(self._in_flight)
             self._used = self._share_used
-            if self._part < 1 and now_s - self._luck_since_s >= self.window_s:
-                self._luck, self._luck_since_s = self._chance(), now_s
+            if self._part < 1 and now_s - self._rounding_since_s >= self.window_s:
+                self._rounding, self._rounding_since_s = self._chance(), now_s
 
     def _confirm(self, status: RateStatus, now_s: float) -> None:
-        """The server speaks of a window for the first time: learn from it."""
+        """Take the limit, length and end of a window from the first answer that names it."""
         self._scarce = max(0, self._scarce - 1)
         length_s = status.resets_at_s - now_s
-        # windows end at least a whole length apart; the server speaks of whole seconds
+        # windows end at least a whole length apart; the server names whole seconds
         apart_s = status.resets_at_s - self._previous_end_s
         self.window_s = min(self.window_s, max(apart_s, length_s))
         if status.credits_left > 0:  # 0 may be a 429, which says nothing of limit and length
             shown = status.credits_left + 1
             is_new = length_s >= self.window_s - _END_MARGIN_S - self._margin_s
-            # much missing so early is a smaller limit; a little may be others, or our own calls
+            # if many credits are missing so early, the limit is smaller; a few may be used already
             is_sure = self._part == 1 and is_new and shown < _MUCH_LESS * self.limit
             self._limits.extend([shown] * (_REMEMBERED_WINDOWS if is_sure else 1))
             is_whole = shown == self.limit and length_s >= _END_MARGIN_S
             if length_s > self.window_s or (is_whole and not is_new):
                 self.window_s = length_s
-        self._near_s = max(length_s / 2, self.window_s / 4)  # one joined late is longer than seen
+        # a window that we joined late is longer than the part that we saw
+        self._near_s = max(length_s / 2, self.window_s / 4)
         self._open = self._confirmed = self._heard = True
         self._ends_s, self._told_s, self._left = status.resets_at_s, now_s, status.credits_left
 
@@ -539,7 +541,7 @@ class ApiRateLimiter:
         self._lock = threading.RLock()
         self._queues: tuple[deque[_Place], ...] = tuple(deque() for _ in Priority)
         self._queued_keys: Counter[str] = Counter()
-        self._speaks = False  # some answer spoke of credits
+        self._speaks = False  # whether any answer has named credits
         self._free_of_charge = False
         self._closed = False
 
@@ -551,7 +553,7 @@ class ApiRateLimiter:
         deadline: Deadline | None = None,
         waited_s: float = 0.0,
     ) -> None:
-        """Return when one call may be made at once; each `acquire` wants one `answered`.
+        """Wait until a call may be made. Then call `answered`, `refused` or `failed`, once.
 
         :param key: names what the call is about: see `is_queued` and `raise_priority`.
         :param deadline: of the caller's operation; it is extended by the time waited here.
@@ -591,7 +593,7 @@ class ApiRateLimiter:
         return Turn(lambda: self.returned(priority))
 
     def answered(self, status: RateStatus | None) -> None:
-        """Take note of an answer that is no 429; ``status``: what it says of credits, or None."""
+        """Count an answer that is no 429; ``status``: the credits that it names, or None."""
         with self._lock:
             self._speaks |= status is not None
             self._free_of_charge = not self._speaks
@@ -609,14 +611,14 @@ class ApiRateLimiter:
             self._wake_first()
 
     def failed(self) -> None:
-        """Take note that a call ended without an answer."""
+        """Count a call that ended without an answer."""
         with self._lock:
             if not self._free_of_charge:
                 self._window.on_answer(None, self._clock.monotonic())
             self._wake_first()
 
     def refused(self, retry_after_s: float | None) -> None:
-        """Take note of a 429: no call is made for so long.
+        """Count a 429, and make no call for so long.
 
         :param retry_after_s: seconds that the answer asked for; None: it named none.
         """
@@ -692,7 +694,7 @@ class ApiRateLimiter:
                             f"no API credit came within {self.credit_wait_s:.0f} s",
                             retry_after_s=max(0.0, wait_s),
                         )
-                    # The first looks at the clock again and again; it wakes the next when it goes.
+                    # Only the first one watches the clock; when it leaves, it wakes the next one.
                     longest_s = min(_LOOK_S, wait_s) if is_first and wait_s > 0 else _LOOK_S
                     self._wait(place.changed, min(longest_s, left_s))
                 if is_first:
@@ -706,9 +708,9 @@ class ApiRateLimiter:
                 self._wake_first()
 
     def _report(self) -> None:
-        """Write a line if credits run low or are spent; the log writes it once in a time.
+        """Log that credits are low or spent; the log leaves out lines that repeat too soon.
 
-        Call it without the lock: a log may stand still.
+        Call it without the lock, because logging may block.
         """
         if not self.counts_credits:
             return

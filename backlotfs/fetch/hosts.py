@@ -12,12 +12,13 @@ is the mean rate of these GETs, with their latency, times the mean number of GET
 (Bytes divided by time would depend on the moment at which the last large GET ends.)
 
 1. *Start* with a width for the measured latency: a few GETs use a near host fully.
-2. *Ramp*: double the width while the throughput grows by at least the share `WORTH` of that growth.
-   Otherwise go back to the width before.
+2. *Ramp*: double the width while the throughput grows by at least `WORTH` times as much. Otherwise
+   go back to the width before.
 3. *Steady*: after some rounds without a change (`_rest`), try a quarter more or a quarter less, in
-   turn. More is kept if the throughput grows as in 2. Less is kept if it costs less than the share
-   `FREE` of the best throughput, which fades slowly, so that small losses do not add up. A trial
-   that fails doubles the number of rounds before the next.
+   turn. More is kept if the throughput grows as in 2. Less is kept if the throughput is at least
+   ``1 - FREE`` of the best one. It is compared with the best one, not with the last one, because
+   small losses would add up; the best one fades slowly. A trial that fails doubles the number of
+   rounds before the next.
 4. If the host answers 429 or 503, or cuts several connections, take a quarter off at once. GETs
    that began before that change the width no more. For a while the width stays below the one that
    was refused, each time for longer.
@@ -69,7 +70,8 @@ SATURATED = 0.75
 #: … and at most this many times the width: more are GETs of readers beyond the limit, or GETs that
 #: began under a larger width.
 CROWDED = 1.5
-#: Growth by a factor 1 + g must bring a factor 1 + WORTH * g, and `NOTICEABLE` in any case.
+#: If the width grows by the factor 1 + g, the throughput must grow by the factor 1 + WORTH * g, and
+#: by `NOTICEABLE` in any case.
 WORTH = 0.3
 NOTICEABLE = 1.04
 #: A smaller width is kept if it costs less than this share of the best throughput.
@@ -101,7 +103,8 @@ REMEMBERED_HOSTS = 16
 
 #: Fetches that readers wait for may exceed the part of their source by this number.
 URGENT_EXTRA = 8
-#: Most prefetches of all sources at once: more only cost memory and thread switches.
+#: A source with a running fetch starts no prefetch while so many fetches run, because more only
+#: cost memory and thread switches.
 PROCESS_WIDTH = 64
 #: A queue in which no fetch ended for this long is stalled, or too slow to be counted.
 STALLED_AFTER_S = 2.0
@@ -109,7 +112,7 @@ STALLED_AFTER_S = 2.0
 
 @dataclass(slots=True)
 class _Round:
-    """The GETs since the current width was chosen."""
+    """The GETs of one round."""
 
     began_s: float
     ended: int = 0
@@ -286,7 +289,7 @@ class _Recent:
 
 @dataclass(slots=True)
 class Load:
-    """Counts of the requests to one host over a time."""
+    """Counts of the requests to one host in one period."""
 
     gets: int = 0
     refused: int = 0
@@ -379,7 +382,7 @@ class Host:
         return HostStats(latency_s, rate, max(rate, self.total_bytes_per_s(now_s)))
 
     def load(self, now_s: float) -> Load:
-        """The counts of the current time, to which a caller adds."""
+        """The counts of the current period; the caller may add to them."""
         if now_s - self._since_s >= LOAD_WINDOW_S:
             recent = now_s - self._since_s < 2 * LOAD_WINDOW_S
             self._before, self._load = self._load if recent else Load(), Load()

@@ -159,7 +159,7 @@ class PendingRead:
         """Complete the read with an error."""
         self.error = error
         self.complete = True
-        # The error's traceback will refer to this read: a cycle must not hold memory.
+        # The error's traceback refers to this read. Without blocks, the cycle keeps no memory.
         self._blocks = []
 
     def finished(self) -> None:
@@ -410,8 +410,8 @@ class BlockLoader:
     ) -> None:
         """Start no fetch yet.
 
-        :param prefetch_budget_bytes: most bytes of prefetches in flight, for all files together; a
-            prefetch that does not fit is dropped.
+        :param prefetch_budget_bytes: most bytes of prefetches in flight, for all files together;
+            blocks of a prefetch that do not fit are left out.
         :param changed: called on a worker's thread when the host has another version of a source.
         :param hedges: decides when a GET is late and how often it is hedged; None: no hedges.
         """
@@ -488,7 +488,7 @@ class BlockLoader:
     ) -> None:
         """Fetch ``ahead`` before it is read; blocks that exceed the budget are left out.
 
-        One GET fetches the blocks, except those that are cached or in flight.
+        Each run of adjacent blocks that are neither cached nor in flight is fetched by one GET.
 
         :param still_wanted: called before and during the GET; says whether the bytes that have not
             arrived are still wanted. If not, the GET is dropped, but see `FINISHED_BYTES`.
@@ -595,9 +595,9 @@ class BlockLoader:
             return any(key in self._owners for key in fetch.left)
 
     def _hedge(self, fetch: BlockFetch, policy: HedgePolicy) -> None:
-        """Make a second GET for the blocks that readers wait for, if the policy allows it.
+        """Hedge the first run of blocks that readers wait for, if the policy allows it.
 
-        The second hedge of a fetch is for all blocks that are still missing.
+        A later hedge of the same fetch is for the first run of all missing blocks.
         """
         with self._lock:
             numbers = [key.number for key in fetch.left if fetch.waited_for(key.number)]

@@ -98,7 +98,7 @@ class Owner(NamedTuple):
 class Opened(NamedTuple):
     """An open file.
 
-    :ivar version: the version of its source; what it was when it was opened, if it has no source.
+    :ivar version: the version of its source, or the content at the open of a file without a source.
     :ivar no_prefetch: whether the program reads a small part only, so that nothing is fetched or
         read ahead for it.
     """
@@ -142,7 +142,7 @@ class Operations:
         return self.namespace.attributes(found, self._deadlines.for_stat)
 
     def attributes_now(self, node: Found) -> Attributes:
-        """The attributes without a wait, of a source perhaps not `settled`.
+        """The attributes, without a wait; those of a source may be not `settled`.
 
         :raises NoSuchEntry: there is no source that can be read, or it is hidden from the program.
         :raises WouldWait: of a virtual file that has to be made first.

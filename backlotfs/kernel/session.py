@@ -58,10 +58,10 @@ MAX_THREADS = 512
 MAX_BACKGROUND = 256
 #: How long the kernel may use names, absent names and attributes, in seconds.
 LONG_TTL_S = 3600
-#: The same for the entries of folders where the kernel cannot let them expire (before Linux 6.2),
-#: and for attributes of folders and entries that change without notice.
+#: The same for names of folders on kernels that cannot let them expire (before Linux 6.2), and for
+#: attributes of folders and names that change without notice.
 SHORT_TTL_S = 1
-#: Number of interrupts remembered whose request is not known: another thread may have it.
+#: Most interrupts that are kept for requests that another thread has not begun to serve.
 _EARLY = 256
 
 
@@ -563,8 +563,8 @@ class FuseSession:
     def _look_ahead(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> None:
         """Make the next piece of a long listing while the kernel takes in the last one.
 
-        Only if the kernel is told of each change of all its entries, as it is of files whose size
-        is known. Call it with the folder's lock held.
+        This is done only if all entries are files of known size, because the kernel is told of each
+        change of those. Call it with the folder's lock held.
         """
         latest = self.notifier.latest  # first, so that no later change is missed
         taken = folder.take(offset, room, plus=True)
@@ -584,7 +584,7 @@ class FuseSession:
             piece.parts.append(make(node, entry.inode, *file, name, after))
 
     def _drop_ahead(self, folder: _OpenFolder) -> None:
-        """Make as if no piece had been made ahead. Call it with the folder's lock held."""
+        """Drop the piece that was made ahead; put its entries back. Call it with the lock held."""
         if folder.ahead is not None:
             self._forget_all(folder.ahead.piece.nodes)
             folder.put_back(folder.ahead.offset, folder.ahead.piece.taken)
@@ -596,7 +596,7 @@ class FuseSession:
         """The entries of READDIRPLUS from ``offset`` on.
 
         :param numbers: the node of each, 0 for one that gives no reference.
-        :param nodes: the references; those that are not given are taken out.
+        :param nodes: the references that are given; one that is not given is removed from the list.
         """
         file_plus, is_retired = self._file_plus, self._nodes.is_retired
         plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
@@ -721,7 +721,7 @@ _DOTS = 2
 
 
 def _entry_of(name: str, found: Found) -> Entry:
-    """What a listing has for it."""
+    """The entry of a listing for a file or folder."""
     if isinstance(found, Folder | AssetRow):
         return Entry(name, found.inode, isinstance(found, Folder), True)
     return Entry(name, found.inode, isinstance(found, VirtualFolder))

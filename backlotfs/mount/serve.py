@@ -341,11 +341,11 @@ class _MountProcess:
             return f"the API cannot be used now: the listing of {listed} is shown ({error})"
         return (
             f"the API has not answered yet: the listing of {listed} is shown. If the API refuses "
-            "the credentials, the mount ends and its log says why"
+            f"the credentials within {CHECK_S:g} s, the mount ends and its log says why"
         )
 
     def _counted(self) -> SizedCounts:
-        """Count the assets that are shown; with rules that takes a listing that is read."""
+        """Count the assets that are shown; with rules, the listing has to be read first."""
         stack = self._stack
         if stack.catalog.presented.admit.choice is None:
             return stack.catalog.counted()

@@ -3,8 +3,8 @@
 
 A size costs an API call, and an account has a limited number of calls. So a file of unknown size is
 probed when a program needs it, and `UnsizedRules` decide whether the program waits. A source that
-may have been replaced since the last probe is probed again; its last size is shown if the new one
-cannot be found at once.
+may have been replaced since the last probe is probed again; its last size is shown if that probe
+has to wait for a credit, fails, or takes too long.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class SourceSizes:
         return Hidden(frozenset(), seconds)
 
     def for_stat(self, embed_code: str, start_wait: StartWait) -> ProbedSource:
-        """The version to show; a source that may have changed is probed if that needs no credit.
+        """The version to show; a changed source is probed, without a wait for a credit.
 
         :param start_wait: called only if the caller has to wait.
         """

@@ -4,9 +4,9 @@
 Cursors. Each place that is being read is a *cursor*. The planner belongs to the version of the
 source, not to a handle, so all handles share its cursors, and a player that closes and opens the
 file keeps them. A read near a cursor, or in the range that was planned for it, moves the cursor, so
-a skip forward keeps the requests in flight. Any other read starts a new cursor in place of the
-least recently used one. Cursors that were read only once are replaced first, so random reads do not
-replace streams.
+a skip forward keeps the requests in flight. Any other read starts a new cursor. If there are
+`CURSORS` of them, it replaces the least recently used one. Cursors that were read only once are
+replaced first, so random reads do not replace streams.
 
 Windows. The *window* is the range ahead of a cursor that is fetched. A cursor at byte 0 gets
 `first_window_bytes` at once. Any other cursor gets no window until a second read continues it. Then
@@ -335,7 +335,7 @@ SHORT_RUN_BYTES = 16 * MIB
 INDEXES_REMEMBERED = 2
 #: The end of a file is fetched in about this many parts.
 PARALLEL = 16
-#: A window is fetched by about this many requests, if few files are read.
+#: A small window is split into about this many requests, if few files are read.
 WINDOW_REQUESTS = 8
 
 
@@ -372,8 +372,8 @@ class ReadPlanner:
     :ivar target: the window that uses the host fully; may change.
     :ivar latency_s: latency of the host; may change.
     :ivar window_requests: requests of a window; fewer if other files are read too; may change.
-    :ivar expected_bytes: how much of the file is probably read, from its head, because the program
-        read the files before it so; None: not known.
+    :ivar expected_bytes: how much of the file is probably read, from its head, as the program read
+        the last files; None: not known.
     :ivar read_through: whether it was read from its head to its end.
     """
 
@@ -424,7 +424,7 @@ class ReadPlanner:
             self._resume(cursor, now_s)
             advanced = cursor.advance(read)
             cursor.touched_s = now_s
-            if advanced:  # a late read of another handle leaves it to its reader
+            if advanced:  # a late read by another handle does not change the reader of the cursor
                 cursor.reader = reader
             if cursor.reads == 2 and cursor.reader == reader:
                 self._abandon_others(cursor)

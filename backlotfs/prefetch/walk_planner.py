@@ -16,7 +16,7 @@ opened a little later, because a program opens several files at once, the window
 open that does not fit ends the pattern. Each pattern that failed makes the next one need more hits.
 
 Waste. Until a pattern is *proven* by `PROVEN_HITS`, everything that a program had fetched in vain,
-together with what is fetched ahead now, stays below `WASTE_BYTES` and a twentieth of what it read.
+together with what is fetched ahead now, stays below `WASTE_BYTES` plus a twentieth of what it read.
 
 What is wanted of a file. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
@@ -47,8 +47,8 @@ REFILL_FILES = 48
 PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
 PROOF_GROWTH = 4
-#: What a program may cost in vain while its pattern is not proven: this, and this part (1/20) of
-#: the bytes that it read.
+#: What a program may cost in vain while its pattern is not proven: so many bytes, plus this part
+#: (1/20) of the bytes that it read.
 WASTE_BYTES, WASTE_PART = 24 * MIB, 20
 #: An open this many files ahead of the expected one may be one of several that are made at once.
 MAX_PASSED_OVER = 4
@@ -66,7 +66,7 @@ MAX_HEAD_BYTES = MIB
 MIN_PART_BYTES = MIB
 #: Opens that are remembered; the last files whose reads say what is wanted of the next.
 OPENS_REMEMBERED, FILES_JUDGED = 16, 2
-#: A pattern that leads to one of this many last opens is none.
+#: A pattern is rejected if its next file is one of this many last opened files.
 OPENS_BEHIND = 4
 #: Folders of one walk whose patterns are remembered (`diff -r` reads two at a time).
 FOLDERS_REMEMBERED = 4

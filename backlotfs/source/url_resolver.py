@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presigned source URLs: kept while they live, renewed before they die, one renewal at a time.
+"""Presigned source URLs: kept until they expire, renewed before that, one renewal at a time.
 
-URLs live in memory, and `saved_urls.SavedUrls` keeps them over a restart where it is given. Their
-expiry is a moment on the *server's* wall clock, so it is compared with our wall clock corrected by
-the skew that the API's ``Date`` shows; cachetools' `TLRUCache` keeps each for its own time
-(TTLCache would know one TTL for all).
+URLs are kept in memory, and over a restart by `saved_urls.SavedUrls`, if it is given. A URL expires
+at a time of the *server's* wall clock. So that is compared with our wall clock, corrected by the
+skew that the API's ``Date`` shows. cachetools' `TLRUCache` keeps each URL for its own time
+(`TTLCache` has one TTL for all).
 
-A new URL costs a credit of the account, unless a CDN host can give it (its answers may be five
-minutes old, so it is not asked about records that were touched since). A renewal waits in the rate
-limiter's queue as long as that takes; the deadlines of all who wait for it do not run meanwhile.
+A new URL costs a credit of the account, unless a CDN host can give it. The answers of a CDN host
+may be five minutes old, so it is not asked about records that were touched since. A renewal waits
+in the rate limiter's queue. The deadlines of all who wait for it do not run meanwhile.
 
-A URL names one object. When a source is replaced, hosts may keep the old object where it was: then
-the URL in use goes on serving the old version. So a probe, which finds out what a source *is* now,
-asks for a URL that was given after the record was touched (``current``); readers, who check every
-answer against the version they opened, go on with the one they have until that has come.
+A URL names one object. When a source is replaced, a host may keep the old object at its place, so
+the URL in use still serves the old version. Therefore a probe, which finds the present version,
+asks for a URL that was given after the record was touched (``current``). Readers check each answer
+against their version, so they use the old URL until the new one arrives.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ log = logging.getLogger(__name__)
 
 #: A URL is renewed this long before it expires …
 MARGIN_S = 60.0
-#: … or, if it lives only minutes or seconds, when this part of its life is left.
+#: … or, if it is valid for minutes or seconds only, when this part of that time is left.
 MARGIN_SHARE = 0.25
-#: A URL without a readable ``Expires`` is trusted this long; its death is noticed by a 403.
-UNKNOWN_LIFE_S = 300.0
+#: A URL without a readable ``Expires`` is used this long; a 403 shows that it has expired.
+UNKNOWN_LIFETIME_S = 300.0
 #: URLs remembered: at 300 bytes each this stays below 20 MB.
 URLS_KEPT = 50_000
 #: How old an answer of the CDN host may be, with some room for times in whole seconds.
 CDN_MAX_AGE_S = 330.0
-#: A CDN host that cannot be reached, or answers too late, is not asked for so long: else each URL
-#: would first wait for it.
-CDN_REST_S = 60.0
-#: A file counts as being read for so long after a reader last asked for its URL.
+#: A CDN host that cannot be reached, or answers too late, is not asked for this long, because each
+#: URL would wait for it first.
+CDN_PAUSE_S = 60.0
+#: A file counts as being read for this long after a reader asked for its URL.
 READ_LATELY_S = 120.0
-#: A kept URL counts as older than a change of its record up to this much after that: records have
-#: whole seconds, and so has the ``Date`` by which we know the server's clock.
+#: A kept URL counts as older than a change of its record if it was asked for less than this after
+#: the change: the times of records, and of the server's ``Date``, are whole seconds.
 CHANGE_MARGIN_S = 3.0
 
 
 class UrlResolver:
-    """Embed code to a presigned URL with life left in it. Any thread may call it."""
+    """Finds a presigned URL that has not expired, by embed code. Any thread may call it."""
 
     def __init__(
         self,
@@ -97,12 +97,12 @@ class UrlResolver:
         self._no_cdn: TTLCache[str, bool] = TTLCache(
             URLS_KEPT, CDN_MAX_AGE_S, timer=clock.monotonic
         )
-        self._cdn_rests_until_s = 0.0  # monotonic
+        self._no_cdn_until_s = 0.0  # monotonic
         self._touched: dict[str, int] = {}
         self._saved = saved
-        self._unchecked: dict[str, float] = {}  # of earlier mounts: when the URL was given
+        self._unchecked: dict[str, float] = {}  # URLs of earlier mounts: when each was given
         if saved is not None:
-            with self._urls.timer:  # one moment for all: ten thousand are taken at once
+            with self._urls.timer:  # one time for all: ten thousand are added at once
                 for embed_code, (url, file_size, as_of_s) in saved.load().items():
                     self._urls[embed_code] = url
                     self._sizes[embed_code] = file_size
@@ -121,14 +121,14 @@ class UrlResolver:
     ) -> SignedUrl:
         """A URL that does not expire within the margin; asks the API at most once at a time.
 
-        One attempt: the caller tries again what passes, `SignedGet` as a part of its own attempt.
+        It makes one attempt. The caller retries temporary errors.
 
         :param deadline: does not run while the renewal waits for a credit.
         :param current: one that was asked for after the last `invalidate_on_change`.
         :param priority: of the API call; None: a reader's.
         :param turn: a turn of the rate limiter that was taken for this already.
         :raises SourceMissing: the asset has no source, or a null URL.
-        :raises DeadlineExceeded: somebody else's request takes longer than we have.
+        :raises DeadlineExceeded: the request of another caller takes longer than our deadline.
         :raises TryAgain, BacklotError: what the API client raises.
         """
         asked = self._priority_of_reader(embed_code) if priority is None else priority
@@ -149,10 +149,11 @@ class UrlResolver:
             except DeadlineExceeded:
                 if ours or deadline.expired:
                     raise
-                continue  # the time of the caller that had asked is over, not ours
+                continue  # the deadline of the caller that had asked has passed, not ours
             if ours or not current:
                 return url
-            deadline.check(f"renewal of the URL of {embed_code}")  # it may have begun too early
+            # the flight may have begun before the change
+            deadline.check(f"renewal of the URL of {embed_code}")
         return known
 
     def is_free(self, embed_code: str) -> bool:
@@ -162,7 +163,7 @@ class UrlResolver:
         return self.has_fresh(embed_code) or self._cdn_can_tell(embed_code)
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:
-        """Forget ``url`` if it is still the one in use: a late failure discards no newer URL."""
+        """Forget ``url``, unless a newer one has replaced it."""
         with self._lock:
             self._refused_urls[embed_code] = url
             if self._urls.get(embed_code) == url:
@@ -172,18 +173,18 @@ class UrlResolver:
             self._saved.drop(embed_code, url)
 
     def invalidate_on_change(self, embed_code: str) -> None:
-        """The record has changed: the URL in use may be of an object that is not its source now."""
+        """Note that the record has changed: the URL in use may be that of the replaced object."""
         with self._lock:
             self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
-            if self._saved is not None:  # under the lock: a URL that comes later is kept again
+            if self._saved is not None:  # under the lock, so that a later URL is kept
                 self._saved.drop(embed_code)
 
     def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
         """Forget the URLs of earlier mounts that are older than the last change of their records.
 
-        Changes that this mount sees come by `invalidate_on_change`; this is for those that another
-        mount saw, or a mount that was killed before it could drop the URL. Each is checked once,
-        as soon as its record is presented.
+        `invalidate_on_change` handles the changes that this mount sees. This handles those that
+        another mount saw, perhaps one that was killed before it dropped the URL. Each URL is
+        checked once, as soon as its record is presented.
 
         :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
             the server's clock; None: no such record is presented.
@@ -200,7 +201,7 @@ class UrlResolver:
                 self.forget(embed_code)
 
     def put_if_absent(self, embed_code: str, source: Source) -> None:
-        """Take a URL that was got for another purpose, if none is known."""
+        """Add a URL that came with another answer, if none is known."""
         if source.url is not None:
             now_s = self._clock.now()
             with self._lock:
@@ -249,13 +250,13 @@ class UrlResolver:
         return Priority.RENEWAL if read_lately else Priority.WAITING
 
     def _result(self, flight: Future[SignedUrl], embed_code: str, deadline: Deadline) -> SignedUrl:
-        """The URL that a flight brings; the deadline stands still while it waits for a credit."""
+        """Wait for the URL of a flight; the deadline does not run while that waits for a credit."""
         while True:
             queued, before_s = self._limiter.is_queued(embed_code), self._clock.monotonic()
             try:
                 return flight.result(POLL_S if queued else min(deadline.remaining_s(), 1.0))
             except TimeoutError:
-                if flight.done():  # it has landed meanwhile, or failed with a TimeoutError
+                if flight.done():  # it has ended meanwhile, or failed with a TimeoutError
                     return flight.result()
             if queued:
                 deadline.add_queued(self._clock.monotonic() - before_s)
@@ -297,14 +298,14 @@ class UrlResolver:
         updated_at_s = self._updated_at_s(embed_code)
         if updated_at_s is None or embed_code in self._no_cdn:
             return False
-        if self._clock.monotonic() < self._cdn_rests_until_s:
+        if self._clock.monotonic() < self._no_cdn_until_s:
             return False
         return self._clock.now() + self._api.clock_skew_s - updated_at_s > CDN_MAX_AGE_S
 
     def _from_cdn(self, embed_code: str, deadline: Deadline) -> Source | None:
         """The source by the CDN host, which costs no credit; None: ask the API's own host.
 
-        A cached answer may hold a URL that is dead, or that a source host has refused already.
+        A cached answer may have a URL that has expired, or that a source host has refused already.
         """
         if not self._cdn_can_tell(embed_code):
             return None
@@ -317,23 +318,25 @@ class UrlResolver:
             log.debug("the CDN host does not tell of %s: %s", embed_code, error)
             source = None
             if isinstance(error, RemoteUnavailable | DeadlineExceeded):
-                self._cdn_rests_until_s = self._clock.monotonic() + CDN_REST_S
+                self._no_cdn_until_s = self._clock.monotonic() + CDN_PAUSE_S
         url = None if source is None else source.url
         with self._lock:
             refused = self._refused_urls.get(embed_code)
-        if url is None or url == refused or self._is_dead(url):
+        if url is None or url == refused or self._is_expired(url):
             with self._lock:
                 self._no_cdn[embed_code] = True
             return None
         return source
 
-    def _is_dead(self, url: SignedUrl) -> bool:
+    def _is_expired(self, url: SignedUrl) -> bool:
         """Whether it has expired, by the server's clock."""
-        dies_at_s = url.expires_at_s
-        return dies_at_s is not None and dies_at_s - self._api.clock_skew_s <= self._clock.now()
+        expires_at_s = url.expires_at_s
+        if expires_at_s is None:
+            return False
+        return expires_at_s - self._api.clock_skew_s <= self._clock.now()
 
     def _renew_at(self, _embed_code: str, url: SignedUrl, now: float) -> float:
         if url.expires_at_s is None:
-            return now + UNKNOWN_LIFE_S
-        dies_at = url.expires_at_s - self._api.clock_skew_s
-        return dies_at - min(MARGIN_S, MARGIN_SHARE * max(0.0, dies_at - now))
+            return now + UNKNOWN_LIFETIME_S
+        expires_at_s = url.expires_at_s - self._api.clock_skew_s
+        return expires_at_s - min(MARGIN_S, MARGIN_SHARE * max(0.0, expires_at_s - now))

@@ -90,7 +90,7 @@ T = TypeVar("T")
 class DiskTier:
     """A cache of blocks in a folder. Any thread may call any method.
 
-    After `__init__` none but `remake_if_removed` raises.
+    After `__init__`, `remake_if_removed` is the only method that raises.
 
     :ivar budget_bytes: the limit for all files together.
     :ivar on_loss: called after blocks of pinned versions may have been lost: a removed folder was
@@ -464,7 +464,7 @@ class DiskTier:
 
     @contextmanager
     def _in_use(self) -> Iterator[bool]:
-        """While inside, no file that is in use is closed. False: the files are closed."""
+        """Keep the files open inside the block. Yields False if the cache is closed already."""
         with self._lock:
             usable = not self._closed
             self._users += usable

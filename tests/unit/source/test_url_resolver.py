@@ -15,7 +15,7 @@ from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import SignedUrl, Source
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import DeadlineExceeded, RemoteUnavailable, SourceMissing
-from backlotfs.source.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFE_S, UrlResolver
+from backlotfs.source.url_resolver import MARGIN_S, MARGIN_SHARE, UNKNOWN_LIFETIME_S, UrlResolver
 from tests.fakes.api import NumberedApi
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S, STUCK_S, in_threads, join_all
@@ -35,7 +35,7 @@ def test_kept_while_it_lives() -> None:
 
 @pytest.mark.parametrize(
     ("life_s", "kept_s"),
-    [(72 * 3600.0, 72 * 3600 - MARGIN_S), (240.0, 180.0), (2.0, 1.5), (None, UNKNOWN_LIFE_S)],
+    [(72 * 3600.0, 72 * 3600 - MARGIN_S), (240.0, 180.0), (2.0, 1.5), (None, UNKNOWN_LIFETIME_S)],
 )
 def test_renewed_before_it_dies(life_s: float | None, kept_s: float) -> None:
     """A minute before, or a quarter of a short life; without ``Expires`` after five minutes."""

@@ -14,7 +14,7 @@ from backlotfs.errors import (
     RemoteUnavailable,
     SourceMissing,
 )
-from backlotfs.source.url_resolver import CDN_MAX_AGE_S, CDN_REST_S
+from backlotfs.source.url_resolver import CDN_MAX_AGE_S, CDN_PAUSE_S
 from tests.unit.source.numbered_urls import Setup
 
 
@@ -105,7 +105,7 @@ def test_a_cdn_host_that_does_not_answer_rests(failure: Exception, rests: bool) 
     setup.api.cdn_answer = failure
     setup.url()
     assert setup.resolver.is_free("E2") is not rests
-    setup.clock.advance(CDN_REST_S)
+    setup.clock.advance(CDN_PAUSE_S)
     assert setup.resolver.is_free("E2")
 
 
