@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer of the API means: its JSON, or the error it stands for, and the server's words.
+"""The meaning of an API answer: its JSON, or the error for its status and message. Pure.
 
-Pure. Text that a server sent is made fit for one line of a terminal or a log, and holds no secret.
+Of a server's message, an error contains only `plain_words`: one line without secrets.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from backlotfs.errors import (
 
 MAX_MESSAGE_LENGTH = 300
 _MAX_DEPTH = 4
-_MAX_SAID = 65_536  # what is read for its meaning
-_MAX_SEARCHED = 2_400  # what is looked at for words to show
+_MAX_SAID = 65_536  # bytes of a body, and characters of a message, that are read
+_MAX_SEARCHED = 2_400  # characters of a message that are searched for words to show
 #: Words of a server's text that are shown.
 MAX_WORDS = 40
 _WORD = re.compile(r"[\"'(\[]?([A-Za-z_]{1,20})[\"')\]]?[.,:;!?]?", re.ASCII)
@@ -73,15 +73,14 @@ def one_line(text: str, limit: int = MAX_MESSAGE_LENGTH) -> str:
 
 
 def message_of(body: bytes) -> str:
-    """What an error answer says: its ``message`` as it came, at most 64 Ki characters; ``""``
-    without one.
+    """The ``message`` of an error answer, at most 64 Ki characters; ``""`` if there is none.
 
-    It may hold a signature in any spelling: read it, and show `plain_words` of it.
+    The message may contain a signature in any spelling: show only its `plain_words`.
 
     A message may be text, an object, or JSON in a text.
     """
     if len(body) > _MAX_SAID:
-        return ""  # no message: a page, or something made to fill our memory
+        return ""  # too long for a message: an HTML page, or an attack on our memory
     document = _json_or_none(body.decode("utf-8", "replace"))
     if not isinstance(document, dict):
         return ""
@@ -95,11 +94,11 @@ def message_of(body: bytes) -> str:
 
 
 def plain_words(text: str) -> str:
-    """The words of a server's text that cannot be a secret, on one line; ``…`` stands for others.
+    """The words of a server's text that cannot be a secret, on one line; ``…`` replaces the others.
 
-    Words are those of `_WORDS`, and a time in seconds or minutes; at most `MAX_WORDS` of them.
-    A server may repeat what it was sent in any encoding, so no rule about what a secret looks
-    like would be enough.
+    Shown are the words in `_WORDS` and at most two times in seconds or minutes; with each ``…``
+    they are at most `MAX_WORDS`. A server may repeat the request in any encoding, so no rule could
+    recognize every secret.
     """
     shown: list[str] = []
     times = 0
@@ -152,24 +151,24 @@ _SAYS_NOTHING = re.compile(r"(bad request|unauthorized)?\W*", re.IGNORECASE)
 
 
 class UnreadableAnswer(ProtocolViolation):
-    """A 200 without readable JSON: likely a proxy or a fault of the moment, worth a retry."""
+    """A success (2xx) without readable JSON. The cause may be temporary: another try is made."""
 
     transient = True
 
 
 class RequestExpired(CredentialsRefused):
-    """The server calls our ``expires`` past; the requester settles what that means."""
+    """The server says that our ``expires`` is past; `client` decides whether to sign again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer.
 
-    :ivar host: who answered, for messages.
-    :ivar route: the path asked for, without query.
-    :ivar headers: must look names up without regard to case.
-    :ivar body: decompressed.
-    :ivar arrived_at_s: our wall clock when the headers were there, seconds since the epoch.
+    :ivar host: the host that answered, for messages.
+    :ivar route: the requested path, without query.
+    :ivar headers: a mapping that ignores the case of names.
+    :ivar body: the body, decompressed.
+    :ivar arrived_at_s: our wall clock when the headers had arrived, seconds since the epoch.
     """
 
     host: str
@@ -181,10 +180,10 @@ class Answer:
 
 
 def read_body(answer: Answer, read: Callable[[bytes], T]) -> T:
-    """What ``read`` makes of the body of a success.
+    """The result of ``read`` for the body of a success.
 
-    :raises UnreadableAnswer: empty, HTML, or not whole: ``read`` raised `MalformedJson`.
-    :raises ProtocolViolation: ``read``'s; it is not what was asked for.
+    :raises UnreadableAnswer: the body is empty, HTML or cut off: ``read`` raised `MalformedJson`.
+    :raises ProtocolViolation: ``read`` raised it: the body is not what was requested.
     """
     where = f"{answer.host} answered {answer.route} with"
     try:
@@ -196,15 +195,15 @@ def read_body(answer: Answer, read: Callable[[bytes], T]) -> T:
 
 
 def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotError | None:
-    """The error that an answer stands for; None for a success.
+    """The error for an answer; None for a success.
 
-    :param expires: what the request was signed with, seconds since the epoch.
+    :param expires: the ``expires`` of the signed request, seconds since the epoch.
     :param server_now_s: the time by the server's clock, seconds since the epoch.
     """
     status = answer.status
     if 200 <= status < 300:
         return None
-    said = message_of(answer.body)  # for its meaning; it may repeat what we sent
+    said = message_of(answer.body)  # never shown: it may repeat the signature
     shown = plain_words(said)
     told = f"{answer.host} answered {status} for {answer.route}" + (f": {shown}" if shown else "")
     if status in (400, 401) and _means_expired(said, expires, server_now_s):
@@ -234,13 +233,14 @@ def refusal(answer: Answer, *, expires: int, server_now_s: float) -> BacklotErro
 
 
 def _means_expired(said: str, expires: int, server_now_s: float) -> bool:
-    # the text is not documented: a bare refusal of what the server's clock calls past counts too
+    # The text is not documented. So a refusal without a reason also counts as expired, if
+    # ``expires`` is past by the server's clock.
     bare = _SAYS_NOTHING.fullmatch(said) is not None
     return _SAYS_EXPIRED.search(said) is not None or (bare and expires <= server_now_s)
 
 
 def _target(answer: Answer) -> str | None:
-    """Scheme and host that a redirect leads to; None if it stays on its host."""
+    """Scheme and host of a redirect's target; None if the redirect names no host."""
     try:
         target = urlsplit(answer.headers.get("Location", ""))
         host, port = target.hostname, target.port

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The routes of the Backlot API that a read-only client needs, by signed GETs with retries.
 
-Each call of the API's own host takes a turn from the rate limiter first, and tells it what the
-answer says of credits. A 429 sends the call back into the limiter's queue; it is no failure. The
-deadline of an operation does not run while a call waits in that queue. A CDN host costs no credits.
+Each call of the API's own host first takes a turn from the rate limiter. The limiter then gets the
+credits that the answer names. After a 429 the call waits in the limiter's queue again; this is not
+a failure. The deadline of an operation does not run while a call waits in that queue. Calls of a
+CDN host cost no credits.
 """
 
 from __future__ import annotations
@@ -68,13 +69,14 @@ T = TypeVar("T")
 _ASSETS = "/v2/assets"
 _DELETED = "/v2/deleted_assets"
 _LABELS = "/v2/labels"
-#: A page of 500 names costs as much as one size, and without it nothing new is shown: listings do
-#: not stand behind the sizes that a long copy asks for.
+#: A page of 500 names costs one credit, as one size does, and without the page nothing new is
+#: shown. So listings have the same priority as sizes that programs wait for: otherwise they would
+#: wait until a long copy has all its sizes.
 _LISTING = Purpose(Priority.WAITING)
-#: More is no caption document: a day of speech is 1 MB.
+#: A larger answer is not a caption document: the captions of a day of speech are 1 MB.
 MAX_CAPTION_BYTES = 4 * 1024 * 1024
-# our ``expires`` is at least 15 s ahead and a second attempt adds minutes: only a clock that is
-# off by more than this needs a person
+# ``expires`` is at least 15 s ahead, and the second attempt adds 300 s. So only a larger skew than
+# this is reported to the user.
 TOLERATED_SKEW_S = 60.0
 _SECOND_ATTEMPT_MARGIN_S = 300
 
@@ -93,7 +95,7 @@ class CallResult(StrEnum):
 
 
 class CallKind(NamedTuple):
-    """What calls are counted by. :ivar host: ``api``, or ``cdn`` for the CDN host."""
+    """The kind by which calls are counted. :ivar host: ``api``, or ``cdn`` for the CDN host."""
 
     host: str
     result: CallResult
@@ -115,12 +117,12 @@ class Base(NamedTuple):
 def parse_base(url: str, name: str) -> Base:
     """Take a base URL from the settings apart.
 
-    :param name: what to call it in the message.
-    :raises SettingsError: not ``http(s)://host[:port][/prefix]``.
+    :param name: the name of the URL in the message.
+    :raises SettingsError: the URL is not ``http(s)://host[:port][/prefix]``.
     """
     try:
         parts = urlsplit(url)
-        # the parser drops line ends in silence: look at what was written
+        # the parser drops line ends without an error, so check the text before it
         fits = url.isprintable() and " " not in url and _is_base(parts)
     except ValueError:
         fits = False
@@ -136,15 +138,15 @@ def _is_base(parts: SplitResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Request(Generic[T]):
-    """One call, before it is signed, and what its answer is to look like.
+    """One call before it is signed, and how its answer is read.
 
     :ivar route: percent-encoded path without the prefix: ``/v2/assets``.
-    :ivar read: makes the result of the body; raises `MalformedJson`, after which the call is made
-        again, or `ProtocolViolation`.
+    :ivar read: converts the body to the result; raises `MalformedJson`, a temporary error, or
+        `ProtocolViolation`.
     :ivar purpose: for the rate limiter.
-    :ivar limit_bytes: a larger body, decompressed, is a `ProtocolViolation`.
-    :ivar queued_before_s: `Deadline.queued_s` before this call, where the longest wait for credits
-        is that of each call, and not of the operation that the deadline is for.
+    :ivar limit_bytes: limit for the decompressed body; a larger one is a `ProtocolViolation`.
+    :ivar queued_before_s: the part of `Deadline.queued_s` that does not count for this call. The
+        pages of a listing share a deadline, but the longest wait for credits applies to each page.
     """
 
     route: str
@@ -160,10 +162,10 @@ class _Request(Generic[T]):
 class ApiClient:
     """Signed GETs on one account, as records. Any number of threads may use one client.
 
-    Every method raises, beside what it names itself:
+    Every method raises these errors, in addition to those that it documents itself:
 
-    - :class:`CredentialsRefused` for 401 and 403 (never retried), :class:`ClockSkewed` when that
-      comes of this machine's clock;
+    - :class:`CredentialsRefused` for 401 and 403 (never retried); :class:`ClockSkewed` when this
+      machine's clock is the cause;
     - :class:`NoSuchEntry` for 404;
     - :class:`RateLimited` when no credit came within the rate limiter's longest wait;
     - :class:`RemoteUnavailable` when connecting or the server (5xx) kept failing;
@@ -174,9 +176,8 @@ class ApiClient:
 
     :ivar heard: set once a call of the API's own host has ended in any way other than
         :class:`CredentialsRefused`: it was answered, or the host cannot be reached.
-    :ivar clock_skew_s: server's clock minus ours, by the ``Date`` of the last answer that came
-        straight from the API (a cached one is as old as the cache likes); 0.0 until known. Good
-        to about a second.
+    :ivar clock_skew_s: the server's clock minus ours, from the ``Date`` of the last answer of the
+        API's own host that no cache served; 0.0 until known. It is exact to about a second.
     """
 
     def __init__(
@@ -189,12 +190,12 @@ class ApiClient:
         retry: RetryPolicy | None = None,
         page_limit: int = 500,
     ) -> None:
-        """Nothing is sent yet; the caller keeps the session and closes it.
+        """Send nothing yet. The caller keeps the session and closes it.
 
-        :param limiter: paces the calls of the API's own host; None: one of its own.
-        :param page_limit: assets per page asked for; a server may cap it lower, and after a
-            time-out fewer are asked for.
-        :raises SettingsError: when a URL is none.
+        :param limiter: limits the calls of the API's own host; None: make a limiter.
+        :param page_limit: the number of assets requested per page. A server may return fewer, and
+            after a time-out fewer are requested.
+        :raises SettingsError: a URL of the account is not valid.
         :raises ValueError: for a page limit below 1.
         """
         self.clock_skew_s = 0.0
@@ -228,8 +229,8 @@ class ApiClient:
 
         :param where: filter in the API's own language; a server without filters ignores it.
         :param include: ``metadata``, ``labels``, ``streams`` or several of them, with commas.
-        :param start: a page's ``next_page``, to go on there; the filter is in it.
-        :raises ProtocolViolation: also when the pages go round in a circle.
+        :param start: the ``next_page`` of an earlier page; continue there, with its filter.
+        :raises ProtocolViolation: also when a ``next_page`` comes again.
         """
         options = {"where": where, "include": include}
         params = {name: value for name, value in options.items() if value}
@@ -257,17 +258,17 @@ class ApiClient:
         turn: Turn | None = None,
         fresh: bool = True,
     ) -> Source:
-        """Size and a new signed URL of an asset's source file. One attempt: the caller tries again.
+        """Size and a new signed URL of an asset's source file. One attempt: the caller repeats it.
 
-        ``/streams`` is asked first; without a source entry there, ``/source_file_info``. A source
-        with a null URL is returned as it is.
+        ``/streams`` is requested first; if it has no source entry, ``/source_file_info``. A source
+        with a size and a null URL is returned.
 
-        :param priority: in the rate limiter's queue, where the call is named by its embed code.
-        :param turn: a turn that was taken for this already.
-        :param fresh: False lets the CDN host answer, if there is one: free of credits, up to 5
-            minutes late.
-        :raises SourceMissing: neither route knows a source.
-        :raises TryAgain: the API's credits were spent; a further attempt waits for one.
+        :param priority: in the rate limiter's queue, where the embed code is the key of the call.
+        :param turn: a turn of the rate limiter that was already taken for this call.
+        :param fresh: False: request the CDN host, if there is one. This costs no credit, and the
+            answer may be 5 minutes old.
+        :raises SourceMissing: no route has a source, or the source has neither URL nor size.
+        :raises TryAgain: the API answered 429; the next attempt waits for a credit.
         """
         base = self._api if fresh or self._cdn is None else self._cdn
         purpose = Purpose(priority, embed_code, turn)
@@ -291,12 +292,12 @@ class ApiClient:
         return source
 
     def get_captions(self, embed_code: str, *, deadline: Deadline) -> bytes:
-        """The caption document of an asset as it is, of a kind that only its bytes tell.
+        """The unchanged caption document of an asset; only its bytes show its kind.
 
-        Without captions it is empty, or an empty piece of JSON, or the answer is
-        :class:`NoSuchEntry`: the API's documentation does not say.
+        For an asset without captions the result is empty or empty JSON, or :class:`NoSuchEntry` is
+        raised: the API's documentation does not specify the answer.
 
-        :raises ProtocolViolation: more than :data:`MAX_CAPTION_BYTES`.
+        :raises ProtocolViolation: the document is larger than :data:`MAX_CAPTION_BYTES`.
         """
         request = _Request(
             _route(_ASSETS, embed_code, "closed_captions"),
@@ -332,7 +333,7 @@ class ApiClient:
         size: PageSize | None = None,
         start: str | None = None,
     ) -> Iterator[Page[T]]:
-        """Page by page; the parameters are those of `walk`."""
+        """The pages of a route; see `walk` for the parameters."""
 
         def fetch(params: Mapping[str, str], *, retry_timeouts: bool) -> Page[T]:
             queued_s = deadline.queued_s
@@ -355,16 +356,19 @@ class ApiClient:
     def _call_until_answered(
         self, request: _Request[T], *, but_not: tuple[type[BacklotError], ...] = ()
     ) -> T:
-        """Call the API's own host, again after what passes.
+        """Call the API's own host; repeat the call after temporary errors.
 
-        :param but_not: errors after which the call is not made again.
+        :param but_not: temporary errors after which the call is not repeated.
         """
         doing = f"GET {request.route} from {self._api.host}"
         backoff = Backoff(self._retry, request.deadline, self._clock, doing)
         return backoff.run(lambda: self._call(request, self._api), but_not=but_not)
 
     def _call(self, request: _Request[T], base: Base) -> T:
-        """One call; a second one where the server takes a fresh signature for an expired one."""
+        """Make one call, and a second one if the server says that the new signature is expired.
+
+        :raises ClockSkewed: this machine's clock is the cause; no second call is made.
+        """
         try:
             return self._paced(request, base, margin_s=0)
         except RequestExpired as error:
@@ -379,13 +383,16 @@ class ApiClient:
         return self._paced(request, base, margin_s=_SECOND_ATTEMPT_MARGIN_S)
 
     def _paced(self, request: _Request[T], base: Base, *, margin_s: int) -> T:
-        """One call that waits for its turn; the deadline does not run meanwhile."""
+        """Make one call. A call of the API's own host first waits for its turn.
+
+        The deadline does not run during this wait.
+        """
         host = base.host
         if base is not self._api:
             self._breakers.check(host)
             return self._exchange(request, base, margin_s=margin_s)
         purpose = request.purpose
-        self._breakers.check(host, only_look=True)  # nobody waits for a call that is not made
+        self._breakers.check(host, only_look=True)  # before the wait, which would be in vain
         if purpose.turn is None or not purpose.turn.use():
             self._limiter.acquire(
                 purpose.priority,
@@ -401,7 +408,7 @@ class ApiClient:
         try:
             return self._exchange(request, base, margin_s=margin_s)
         except RateLimited:
-            raise TryAgain from None  # the limiter ends it, when all waits are too long together
+            raise TryAgain from None  # the limiter limits the total wait of all attempts
 
     def _exchange(self, request: _Request[T], base: Base, *, margin_s: int) -> T:
         counts = base is self._api  # towards the account's credits
@@ -455,14 +462,14 @@ class ApiClient:
     def _learn_time(self, answer: Answer) -> None:
         date_s = http_date_s(answer.headers.get("Date"))
         if date_s is not None and answer.headers.get("Age", "0").strip() == "0":
-            # Date is cut to whole seconds: half a second later is the better guess
+            # Date has no fraction of a second; half a second is its mean
             self.clock_skew_s = date_s + 0.5 - answer.arrived_at_s
 
 
 def _route(collection: str, identifier: str, *rest: str) -> str:
     """``/v2/assets/<id>/streams``, percent-encoded.
 
-    :raises NoSuchEntry: for what cannot be an id, and in a path would name something else.
+    :raises NoSuchEntry: the identifier cannot be an id, and could change the path.
     """
     if not is_identifier(identifier):
         raise NoSuchEntry(f"{identifier!r} cannot be an id of the library")

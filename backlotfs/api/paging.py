@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings page by page: where the next page is, how large it is, and where a listing is given up.
+"""Listings page by page: the cursor of the next page, its size, and the limits of a listing.
 
-An API may need a fixed time for each record, so that a page of 500 takes longer than anybody waits,
-or longer than a proxy before it allows, while one of 20 comes at once. After a time-out the next
-smaller size is asked for; after some pages in time a larger one is tried again, each time it fails
-twice as late. What was learned stays with the `PageSize`, for later listings.
+An API may need a fixed time for each record. Then a page of 500 takes longer than the time limit,
+or than the limit of a proxy before the API, but a page of 20 does not. After a time-out the next
+smaller page size is used. After some pages in time a larger one is tried again; each time it fails,
+twice as many pages come before the next trial. The `PageSize` is kept for later listings.
 
-A server can go on for ever: with new records, with those it sent before under ever new cursors, or
-with empty pages. What has come so far is on disk or in memory, so each listing has limits.
+A listing of a faulty server may never end: the server sends new records, or the same records with
+new cursors, or empty pages. The records are kept on disk or in memory, so each listing has limits.
 """
 
 from __future__ import annotations
@@ -25,41 +25,42 @@ from backlotfs.untrusted_numbers import whole_number
 
 #: Pages in a row that bring nothing new.
 MAX_IDLE_PAGES = 100
-#: Of what is gathered in memory (labels, deletions, what changed): records, what they consist of
-#: (labels and custom fields of assets, which as objects are 20 times their text), bytes of answers.
+#: Limits for a listing that is kept in memory (labels, deletions, changed assets): its records, the
+#: labels and custom fields of its assets (in memory 20 times their text), and bytes of answers.
 MAX_RECORDS_IN_MEMORY = 200_000
 MAX_PARTS_IN_MEMORY = 1_000_000
 MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
 
 
 class EndlessListing(ProtocolViolation):
-    """A listing went beyond its limits; nothing of it was kept."""
+    """A listing exceeded its limits; its records were not kept."""
 
 
 class ListingLimits(NamedTuple):
-    """What one listing of the library may bring.
+    """The limits of one listing of the library.
 
-    :ivar assets: records. :ivar size_bytes: of answers, unpacked.
+    :ivar assets: most records. :ivar size_bytes: largest total size of all answers, unpacked.
     """
 
     assets: int = 5_000_000
     size_bytes: int = 20 * 1024**3
 
 
-#: For listings that are gathered in memory.
+#: The limits of listings that are kept in memory.
 IN_MEMORY = ListingLimits(MAX_RECORDS_IN_MEMORY, MAX_BYTES_IN_MEMORY)
 
 
 class ListingMeter:
-    """Counts what one listing brings; one thread's."""
+    """Counts the records and bytes of one listing. Belongs to one thread."""
 
     def __init__(
         self, what: str, limits: ListingLimits, *, records: int = 0, size_bytes: int = 0
     ) -> None:
         """Begin to count.
 
-        :param what: is listed, for messages: ``"assets"``.
-        :param records: that an interrupted part of the listing brought, with ``size_bytes``.
+        :param what: the name of what is listed, for messages: ``"assets"``.
+        :param records: number of records that came before the listing was interrupted, with
+            ``size_bytes``.
         """
         self._what = what
         self._limits = limits
@@ -70,9 +71,9 @@ class ListingMeter:
         self._known: set[str] = set()
 
     def page_in_memory(self, ids: Collection[str], *, size_bytes: int, parts: int = 0) -> None:
-        """Count a page as `page` does, and find out by the remembered ids which records are new.
+        """Count a page as `page` does; records whose id did not come before are new.
 
-        :param parts: labels and custom fields of all the records.
+        :param parts: number of labels and custom fields of all records of the page.
         """
         self._parts += parts
         if self._parts > MAX_PARTS_IN_MEMORY:
@@ -87,8 +88,8 @@ class ListingMeter:
     def page(self, *, records: int, new: int, size_bytes: int) -> None:
         """Count a page.
 
-        :param records: on it. :param new: of them, which did not come before.
-        :raises EndlessListing: that is too much; the message names the limit.
+        :param records: number of records. :param new: how many of them did not come before.
+        :raises EndlessListing: a limit is exceeded; the message names the limit.
         """
         self._records += records
         self._size_bytes += size_bytes
@@ -106,22 +107,22 @@ class ListingMeter:
             )
 
 
-#: Sizes below the first; small enough for 1 s a record within the default time limit.
+#: Page sizes below the largest. With 1 s per record, the smallest is within the default time limit.
 _SMALLER = (100, 20)
 #: Pages in time before a larger size is tried.
 _PAGES_BEFORE_LARGER = 3
-#: Of slow pages, so many times more.
+#: Factor for this number of pages, if a larger page would probably not come in time.
 _SLOW_FACTOR = 5
 _MOST_PAGES_BEFORE_LARGER = 10_000
 
 
 class PageSize:
-    """The size to ask for now. Any thread may use it."""
+    """The page size to request now. Any thread may use it."""
 
     def __init__(self, largest: int, answer_s: float) -> None:
         """Begin with the largest.
 
-        :param largest: records per page where nothing speaks against it.
+        :param largest: records per page as long as there was no time-out.
         :param answer_s: the limit for one answer, in seconds.
         :raises ValueError: for a size below 1.
         """
@@ -146,21 +147,21 @@ class PageSize:
         return self._index > 0
 
     def is_ours(self, size: int) -> bool:
-        """Whether ``size`` is one that we ask for, and not a cap of the server."""
+        """Whether ``size`` is one of our page sizes, and not a limit of the server."""
         return size in self._sizes
 
     def resume(self, size: int | None) -> None:
-        """Begin with the size that an interrupted listing had come down to, if it is our own."""
+        """Begin with the page size of an interrupted listing, if it is ours and smaller."""
         with self._lock:
             if size in self._sizes[self._index + 1 :]:
                 self._index = self._sizes.index(size)
 
     def has_smaller(self, asked: int | None) -> bool:
-        """Whether there is a size below ``asked``; None: a cursor without a limit was followed."""
+        """Whether there is a size below ``asked``; None: the request had no ``limit``."""
         return asked is None or self._sizes[-1] < asked
 
     def timed_out(self, asked: int | None) -> None:
-        """Ask for fewer than ``asked`` records from now on: a page of them did not come in time."""
+        """Request fewer than ``asked`` records from now on: such a page did not come in time."""
         with self._lock:
             smaller = [n for n, size in enumerate(self._sizes) if asked is None or size < asked]
             if self._tried_larger:
@@ -171,13 +172,13 @@ class PageSize:
             self._index = max(self._index, *smaller[:1])
 
     def in_time(self, seconds: float) -> None:
-        """Note that a page of the size `now` came after so many seconds; perhaps ask for more."""
+        """Note how many seconds a page of the size `now` took; perhaps choose a larger size."""
         with self._lock:
             if self._index == 0:
                 return
             self._in_time += 1
             self._tried_larger = False
-            # if the time grows with the size, would the next larger one come in time?
+            # would the next larger page come in time, if the time grows with the size?
             growth = self._sizes[self._index - 1] / self._sizes[self._index]
             quick = seconds * growth <= self._answer_s
             due = self._pages_before_larger * (1 if quick else _SLOW_FACTOR)
@@ -199,9 +200,9 @@ def cursor_params(next_page: str, route: str, prefix: str = "") -> dict[str, str
     """The decoded parameters of a ``next_page``, ready to be signed again. Pure.
 
     :param next_page: relative or absolute; only its path and query are used.
-    :param route: the route that is being walked; the cursor must stay on it.
+    :param route: the route of the listing; the cursor must be for the same route.
     :param prefix: path of the API's base URL, which the cursor may or may not repeat.
-    :raises ProtocolViolation: for another route, or when it cannot be parsed.
+    :raises ProtocolViolation: the cursor is for another route, too long, empty or malformed.
     """
     if len(next_page) > _MAX_CURSOR_LENGTH:
         raise ProtocolViolation(f"next_page of {route} has {len(next_page)} characters")
@@ -226,7 +227,7 @@ class FetchPage(Protocol[R]):
     def __call__(self, params: Mapping[str, str], *, retry_timeouts: bool) -> Page[R]:
         """The page for these parameters.
 
-        :param retry_timeouts: False: an `AnswerTimedOut` is raised at once, as a smaller page may
+        :param retry_timeouts: False: raise `AnswerTimedOut` at once, because a smaller page may
             come in time.
         """
 
@@ -242,18 +243,18 @@ def walk(
     start: str | None = None,
     prefix: str = "",
 ) -> Iterator[Page[R]]:
-    """Yield page after page, each fetched when it is asked for.
+    """Yield page after page; each is fetched when the caller requests it.
 
-    A 404 on any page but the first is the end (servers say so when the total is an exact multiple
-    of the page size), and so it is for the page that ``start`` names. After a time-out the same
-    page is asked for again with fewer records.
+    A 404 for any page except the first is the end of the listing: servers answer so when the total
+    is an exact multiple of the page size. A 404 for the page ``start`` is the end too. After a
+    time-out the same page is requested again with fewer records.
 
     :param first: parameters of the first page, without ``limit``.
-    :param deadline: ends the walk after so long without a page: it gets back the time that each
-        page took.
-    :param size: how many records to ask for; None for a route that takes no ``limit``.
-    :param start: a ``next_page`` to begin at instead.
-    :raises ProtocolViolation: when a ``next_page`` comes back that was followed before.
+    :param deadline: limits the time of each page, not of the listing: it is extended by the time
+        that each page took.
+    :param size: how many records to request; None for a route that takes no ``limit``.
+    :param start: a ``next_page`` at which the listing begins instead.
+    :raises ProtocolViolation: a ``next_page`` comes that was followed before.
     """
     params = dict(first) if start is None else cursor_params(start, route, prefix)
     if size is not None and start is None:
@@ -270,7 +271,7 @@ def walk(
                 return
             raise
         took_s = clock.monotonic() - began_s
-        if math.isfinite(left_s):  # it did not run while a call waited for a credit
+        if math.isfinite(left_s):  # the deadline did not run while the call waited for a credit
             took_s = left_s - deadline.remaining_s()
         deadline.extend(took_s)
         if size is not None:
@@ -288,7 +289,7 @@ def walk(
 def _fetch(
     fetch: FetchPage[R], params: dict[str, str], size: PageSize | None
 ) -> tuple[Page[R], dict[str, str]]:
-    """A page, and the parameters that brought it: fewer records than asked for, after time-outs."""
+    """A page, and the parameters of its request, with fewer records after time-outs."""
     while True:
         asked = _limit_of(params)
         may_shrink = size is not None and size.has_smaller(asked)
@@ -304,19 +305,19 @@ def _fetch(
 def _next_params(
     cursor: dict[str, str], params: Mapping[str, str], size: PageSize | None
 ) -> dict[str, str]:
-    """A cursor's parameters, with the number of records to ask for now."""
+    """A cursor's parameters, with the number of records to request now."""
     if size is None:
         return cursor
     asked, limit = _limit_of(params), _limit_of(cursor)
     if limit is None and not size.is_smaller:
         return cursor
     if limit is not None and asked is not None and (limit < asked or not size.is_ours(limit)):
-        return cursor  # the server's own cap: asking for more would change nothing
+        return cursor  # the server's own limit: it would not return more records
     return {**cursor, _LIMIT: str(size.now)}
 
 
 def _place(params: Mapping[str, str]) -> int:
-    """Which page it is, whatever its size; a hash, as millions of cursors would take a gigabyte."""
+    """Identifies a page without its size. A hash: millions of cursors would need a gigabyte."""
     return hash(frozenset(item for item in params.items() if item[0] != _LIMIT))
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the API answers, as immutable records, and how they are read from JSON.
+"""The answers of the API as immutable records, and how they are read from JSON.
 
-Parsing is pure and raises nothing but :class:`ProtocolViolation` and `MalformedJson`. What a file's
-existence or bytes depend on (ids, names, sizes, URLs) is strict; what only decorates it is dropped
-when it makes no sense. On a page, a bad record is skipped with a reason, and the others stay.
+Parsing is pure and raises nothing but :class:`ProtocolViolation` and `MalformedJson`. Fields that
+decide whether a file exists and which bytes it has (ids, names, types, sizes, URLs) are checked
+strictly; other fields are dropped if they are malformed. On a page, a bad record is skipped with a
+reason, and the other records are kept.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from backlotfs.untrusted_numbers import decimal_number
 
 _MAX_LENGTH = 16_384  # no server or proxy takes a longer request line
 _REDACTED = "?<redacted>"
-#: What `sendable` encodes: what no URL may have and every browser encodes, in a path as in a query.
+#: What `sendable` encodes: characters that no URL may have, and that browsers encode everywhere.
 _ENCODED = re.compile(r'[ "<>]|[^\x00-\x7f]')
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignedUrl:
-    """A signed URL, which gives everybody the file until it expires, so it never shows its query.
+    """A signed URL. Anybody who has it can read the file, so its texts never contain the query.
 
     Immutable; equal when the URLs are equal.
 
-    :ivar url: as received, but for `sendable`; ``%2F`` and stray ``&`` are sent unchanged.
-    :ivar expires_at_s: wall clock, seconds since the epoch; None when the URL does not say.
+    :ivar url: as received, except for `sendable`; ``%2F`` and extra ``&`` are sent unchanged.
+    :ivar expires_at_s: wall clock, seconds since the epoch; None: the URL has no ``Expires``.
     """
 
     url: str
@@ -43,15 +44,15 @@ class SignedUrl:
 
     @classmethod
     def parse(cls, url: str) -> SignedUrl:
-        """Check a URL that an API answer holds and read its ``Expires``.
+        """Check a URL of an API answer and read its ``Expires``.
 
-        :raises ProtocolViolation: not an absolute http(s) URL, or not sendable as it stands.
-            The message does not hold the URL.
+        :raises ProtocolViolation: the URL is not an absolute http(s) URL, has a password, is too
+            long, or see `sendable`. The message does not contain the URL.
         """
         url = sendable(url)
         if len(url) > _MAX_LENGTH:
             raise ProtocolViolation(f"a source URL of {len(url)} characters")
-        # the parser's own error would quote the URL, and would stay in our error's context
+        # the parser's own error quotes the URL and must not be the context of our error
         if not _has_http_host(url):
             raise ProtocolViolation(
                 "a source URL that is not an absolute http or https URL, or has a password in it"
@@ -59,7 +60,7 @@ class SignedUrl:
         return cls(url, _expires_at_s(url))
 
     def __str__(self) -> str:
-        """``host/path`` as received: equal for two signatures of the same object."""
+        """Host and path without the query: equal for two signatures of the same object."""
         parts = urlsplit(self.url)
         return f"{parts.netloc.lower()}{parts.path}{_REDACTED}"
 
@@ -70,11 +71,11 @@ class SignedUrl:
 def sendable(url: str) -> str:
     """Percent-encode what a signer left unescaped; every other character stays as it is.
 
-    Blanks, ``"<>`` and characters beyond ASCII are encoded (as UTF-8), as browsers do. Blanks and
-    line ends around the URL are dropped.
+    Spaces, ``"<>`` and characters beyond ASCII are encoded (as UTF-8), as browsers do. White space
+    around the URL is dropped.
 
-    :raises ProtocolViolation: control characters, a lone surrogate, or a host name with any of
-        these. The message does not hold the URL.
+    :raises ProtocolViolation: the URL has a control character or a lone surrogate, or its host name
+        has a character that would be encoded. The message does not contain the URL.
     """
     url = url.strip(" \t\r\n")
     try:
@@ -92,7 +93,7 @@ def sendable(url: str) -> str:
 def _has_http_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        # a name and password in it would be sent as an Authorization header, which S3 refuses
+        # a name and password would be sent as an Authorization header, which S3 refuses
         plain = bool(parts.hostname) and parts.username is None and parts.port != 0
     except ValueError:
         return False
@@ -109,7 +110,7 @@ def _expires_at_s(url: str) -> float | None:
 
 
 R = TypeVar("R")
-# one for all: a library of a million assets would hold a million empty mappings
+# shared: otherwise a library of a million assets would have a million empty mappings
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -131,19 +132,19 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One entry of the library; it says everything but the size.
+    """One asset of the library. Its record has no size, unless it includes the source.
 
     :ivar embed_code: the id.
-    :ivar title: ``""`` when absent; may hold newlines.
+    :ivar title: ``""`` when absent; may contain newlines.
     :ivar original_file_name: as uploaded, any characters; None for types without a source.
     :ivar asset_type: ``video``, ``audio``, ``ad``, ``channel`` …; ``""`` when absent.
     :ivar status: ``live``, ``paused``, ``processing`` …; ``""`` when absent.
     :ivar created_at_s: seconds since the epoch; 0 when it cannot be parsed.
-    :ivar updated_at_s: likewise; moves when the source is replaced.
+    :ivar updated_at_s: likewise; changes when the source is replaced.
     :ivar duration_ms: 0 for channels and unprocessed assets.
-    :ivar metadata: empty unless asked for with ``include=metadata``.
-    :ivar labels: None unless asked for with ``include=labels`` and understood.
-    :ivar source: None unless asked for with ``include=streams``, which few servers understand.
+    :ivar metadata: empty unless requested with ``include=metadata``.
+    :ivar labels: None unless requested with ``include=labels``; None if malformed or too many.
+    :ivar source: None unless requested with ``include=streams``, which few servers support.
     """
 
     embed_code: str
@@ -157,14 +158,14 @@ class Asset:
     description: str | None = None
     external_id: str | None = None
     preview_image_url: str | None = None
-    # a mapping has no hash; the embed code and the times tell assets apart well enough
+    # a mapping has no hash; the other fields distinguish assets well enough
     metadata: Mapping[str, str] = field(default_factory=lambda: NO_METADATA, hash=False)
     labels: tuple[Label, ...] | None = None
     source: Source | None = field(default=None, compare=False)
 
     @property
     def parts(self) -> int:
-        """Labels and custom fields: what it takes in memory beside its texts."""
+        """Number of labels and custom fields, which need memory in addition to the texts."""
         return len(self.labels or ()) + len(self.metadata)
 
 
@@ -172,10 +173,11 @@ class Asset:
 class Page(Generic[R]):
     """One page of a listing of assets, labels or deletions.
 
-    :ivar skipped: one reason per record that could not be used: which, and why.
-    :ivar next_page: the relative URL of the next page as received; None on the last one.
-    :ivar skipped_more: records that could not be used beside those in ``skipped``.
-    :ivar size_bytes: of the answer, unpacked.
+    :ivar skipped: for each record that could not be used, which one it is and why; at most
+        `MAX_REASONS`.
+    :ivar next_page: the URL of the next page as received; None on the last page.
+    :ivar skipped_more: number of further records that could not be used.
+    :ivar size_bytes: size of the unpacked answer.
     """
 
     items: tuple[R, ...]
@@ -201,7 +203,7 @@ class Source:
     """Where an asset's original file is.
 
     :ivar url: None when the API names a source and gives no URL for it.
-    :ivar file_size: bytes, as the API says; ``Content-Range`` of the source overrides it.
+    :ivar file_size: in bytes, from the API; the ``Content-Range`` of the source overrides it.
     :ivar original_file_name: only from ``source_file_info``.
     """
 
@@ -210,18 +212,19 @@ class Source:
     original_file_name: str | None = None
 
 
-# the real ones have 32 characters; this much still fits a file name of 255 bytes beside a name
+# real ids have 32 characters; a file name of 255 bytes has room for a name and an id of this size
 _MAX_ID_BYTES = 128
 #: Bad records of a page that are named; the others are counted.
 MAX_REASONS = 10
-#: Labels and custom metadata of one asset; a real one has a dozen.
+#: Most labels and most custom fields of one asset; a real asset has a dozen.
 MAX_LABELS, MAX_METADATA = 1000, 1000
-#: Of all assets of a page: a label is 12 characters and, as an object, 20 times as much.
+#: Most labels and custom fields of all assets of a page. A label can be 12 characters of text and
+#: needs 20 times as much memory.
 MAX_PARTS = 500_000
 
 
 def is_identifier(text: str) -> bool:
-    """Whether ``text`` can be an embed code or label id: it goes into URLs and file names."""
+    """Whether ``text`` can be an embed code or label id, which URLs and file names contain."""
     return (
         text not in ("", ".", "..")
         and "/" not in text
@@ -257,8 +260,8 @@ def parse_asset(obj: object) -> Asset:
 def parse_asset_page(body: bytes) -> Page[Asset]:
     """An answer of ``/v2/assets`` or ``/v2/labels/:id/assets``.
 
-    :raises MalformedJson: it is no whole JSON.
-    :raises ProtocolViolation: when it is no page at all.
+    :raises MalformedJson: the body is not complete JSON.
+    :raises ProtocolViolation: the body is not a page, or exceeds the limits of a page.
     """
     return _page(body, parse_asset, "embed_code", lambda asset: asset.parts)
 
@@ -266,8 +269,8 @@ def parse_asset_page(body: bytes) -> Page[Asset]:
 def parse_deleted_page(body: bytes) -> Page[DeletedAsset]:
     """An answer of ``/v2/deleted_assets``.
 
-    :raises MalformedJson: it is no whole JSON.
-    :raises ProtocolViolation: when it is no page at all.
+    :raises MalformedJson: the body is not complete JSON.
+    :raises ProtocolViolation: the body is not a page, or exceeds the limits of a page.
     """
     return _page(body, _deleted_asset, "embed_code")
 
@@ -275,7 +278,7 @@ def parse_deleted_page(body: bytes) -> Page[DeletedAsset]:
 def parse_label(obj: object) -> Label:
     """A label object.
 
-    :raises ProtocolViolation: no usable ``id``, or a name that is no text.
+    :raises ProtocolViolation: no usable ``id`` or ``parent_id``, or a name that is no text.
     """
     record = fields.as_object(obj, "label")
     parent = record.get("parent_id")
@@ -290,18 +293,18 @@ def parse_label(obj: object) -> Label:
 def parse_labels(body: bytes) -> Page[Label]:
     """An answer of ``/v2/labels``, ``/v2/labels/:id/children`` or ``/v2/assets/:id/labels``.
 
-    :raises MalformedJson: it is no whole JSON.
-    :raises ProtocolViolation: when it is no page at all.
+    :raises MalformedJson: the body is not complete JSON.
+    :raises ProtocolViolation: the body is not a page, or exceeds the limits of a page.
     """
     return _page(body, parse_label, "id")
 
 
 def parse_streams(obj: object) -> Source | None:
-    """The source entry, wherever it is, of ``/v2/assets/:id/streams``; None without one.
+    """The source entry of ``/v2/assets/:id/streams``, at any position; None if there is none.
 
-    Of several source entries the first that has a URL counts.
+    Of several source entries, the first one with a URL is used.
 
-    :raises ProtocolViolation: no array, or a source entry whose size or URL cannot be.
+    :raises ProtocolViolation: no array, or a source entry with an invalid size or URL.
     """
     entries = [entry for entry in fields.as_array(obj, "streams") if isinstance(entry, dict)]
     sources = [
@@ -315,7 +318,7 @@ def parse_streams(obj: object) -> Source | None:
 def parse_source_file_info(obj: object) -> Source:
     """An answer of ``/v2/assets/:id/source_file_info``.
 
-    :raises ProtocolViolation: no object, or a size, URL or name that cannot be.
+    :raises ProtocolViolation: no object, or an invalid size, URL or name.
     """
     record = fields.as_object(obj, "source_file_info")
     return Source(
@@ -392,12 +395,12 @@ def _metadata(value: object) -> Mapping[str, str]:
 
 
 def _included_source(value: object) -> Source | None:
-    """The source that a listed record carries; None where it carries none that can be used."""
+    """The source in a listed record; None: the record has no usable source."""
     if not isinstance(value, list):
         return None
     try:
         source = parse_streams(value)
-    except ProtocolViolation:  # it can still be asked for by its own route
+    except ProtocolViolation:  # the source can still be requested by its own route
         return None
     return source if source is not None and source.url is not None else None
 
@@ -408,5 +411,6 @@ def _included_labels(value: object) -> tuple[Label, ...] | None:
     try:
         return tuple(parse_label(item) for item in value)
     except ProtocolViolation:
-        # the element's shape is undocumented; a part of an asset's labels would misplace it
+        # The form of a label here is not documented. With only a part of its labels, the asset
+        # would be missing from folders.
         return None

@@ -2,8 +2,8 @@
 """The API key with its secret, and the signatures of Backlot V2 requests. Pure.
 
 A signature is the first 43 characters of Base64 over the *raw* SHA-256 digest of secret, method,
-path, sorted ``name=value`` pairs without separators, and body. (The vendor's prose encodes the
-digest's hex text instead; no server ever accepted that.)
+path, sorted ``name=value`` pairs without separators, and body. (The vendor's text says that the
+hex form of the digest is encoded instead; no known server accepts such a signature.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backlotfs.errors import SettingsError
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What requests are signed with. Immutable; ``repr`` and ``str`` show only the account.
+    """The API key and secret that sign requests. Immutable; its text shows only the account.
 
     :ivar api_key: ``<account>.<suffix>``; a rotated key keeps its account.
     :ivar api_secret: never shown, logged or sent.
@@ -29,9 +29,9 @@ class Credentials:
     api_secret: str
 
     def __post_init__(self) -> None:
-        """Refuse what a stray newline or an empty variable makes of a key.
+        """Check both values: a copied newline or an empty variable makes them unusable.
 
-        :raises SettingsError: names the field, never its value.
+        :raises SettingsError: a value is unusable; the message names the field, never its value.
         """
         for name, value in (("API key", self.api_key), ("API secret", self.api_secret)):
             if not value:
@@ -51,19 +51,19 @@ class Credentials:
 
 
 SIGNATURE_LENGTH = 43  # 44 Base64 characters of 32 bytes, less the one "="
-_WINDOW_S = 300  # as the vendor's SDKs: equal URLs for 5 minutes, which the CDN host can cache
+_WINDOW_S = 300  # as in the vendor's SDKs: URLs are equal for 5 minutes, so a CDN can cache them
 _LEAST_LIFETIME_S = 15
 
 
 def sign(secret: str, method: str, path: str, params: Mapping[str, str], body: bytes = b"") -> str:
     """The signature of a request: 43 characters, not percent-encoded.
 
-    :param path: as on the wire, without query: ``/v2/assets``.
+    :param path: as it is sent, without query: ``/v2/assets``.
     :param params: decoded query parameters; ``signature`` itself is left out.
     """
     pairs = "".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
     text = f"{secret}{method.upper()}{path}{pairs}"
-    # "replace" because quote() below does the same: both sides then see the same bytes
+    # "replace", as for quote() below: the signed bytes are the bytes that are sent
     digest = hashlib.sha256(text.encode("utf-8", "replace") + body).digest()
     return base64.b64encode(digest).decode("ascii")[:SIGNATURE_LENGTH].rstrip("=")
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One GET of the API over `requests`, from a URL to a whole answer, bounded in size and time.
+"""One GET of the API by `requests`, from a URL to a complete answer, with limits of size and time.
 
-`requests` is held back in five ways: nothing of the user's goes along (no cookies, ``.netrc`` or
-proxy variable), no redirect is followed, every exchange ends in time, a body is unpacked only as
-far as there is room, and no message or log line of a library shows a URL with its signature.
+The use of `requests` is restricted: it sends and reads nothing of the user (no cookies, ``.netrc``
+or proxy variable), it follows no redirect, every exchange has a time limit, a body is unpacked only
+up to a limit, and no message or log line of a library contains a URL with its signature.
 """
 
 from __future__ import annotations
@@ -56,14 +56,15 @@ _HTTP_LOG = logging.getLogger("http.client")
 
 
 def redact_library_logs() -> None:
-    """Redact what urllib3, requests and `http.client` say from now on, on any handler.
+    """Redact all log lines of urllib3, requests and `http.client` from now on, for all handlers.
 
     May be called again, from any thread.
     """
     for name in list(logging.Logger.manager.loggerDict):
         if name.startswith(_LIBRARIES):
             logging.getLogger(name).addFilter(_FILTER)
-    # its ``debuglevel`` knows no logger: it calls print(), which is looked up in the module first
+    # With a ``debuglevel``, `http.client` uses print() and no logger. A name of the module goes
+    # before the builtin.
     http.client.print = _debug_line  # type: ignore[attr-defined]  # the name is ours to add
 
 
@@ -75,10 +76,10 @@ def _debug_line(*words: object, **_how: object) -> None:
 _LEAST_TIMEOUT_S = 0.001
 
 
-#: The exchange that this thread makes, for connections that a library makes.
+#: The exchange of this thread; the connections that `requests` makes find it here.
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
-#: How long it waits for the answer of an address that may hang; None: as for every other.
+#: Time limit for the answer of an address that may hang; None: the same as for other addresses.
 _unproven_s: ContextVar[float | None] = ContextVar("unproven_s", default=None)
 
 
@@ -95,31 +96,33 @@ def _current_exchange(total_s: float) -> Iterator[Exchange]:
 
 
 def _exchange_under_way() -> Exchange:
-    """The exchange of this thread; outside of `_current_exchange` one that has no time limit."""
+    """The exchange of this thread; outside of `_current_exchange` a new one without a limit."""
     return _current.get() or Exchange()
 
 
-#: Addresses of one call that may hang: a slow API has several, too, and needs most of the time.
+#: Addresses that one call gives up with the short limit. After these the address has all the time
+#: that is left, because an API with many addresses may just be slow.
 MOST_HANGING = 4
 
 
 class _AddressHangs(Exception):
-    """An address took the connection and did not answer; the host has another one."""
+    """An address accepted the connection and did not answer; the host has another address."""
 
 
 class _Limited(HTTPConnection):
-    """A connection whose exchanges end with the `exchange.Exchange` of their thread."""
+    """A connection whose exchanges have the time limits of their thread's `exchange.Exchange`."""
 
     def __init__(self, *args: Any, dial: Dial, **options: Any) -> None:
         super().__init__(*args, **options)
         self._dial = dial
-        self._peer: Peer | None = None  # until it has answered over this connection
+        self._peer: Peer | None = None  # None again after the first answer on this connection
 
     def connect(self) -> None:
-        """Connect, and speak TLS where it is meant; all within the connection's timeout.
+        """Connect, with TLS for https, within the connection's timeout.
 
-        :raises ConnectTimeoutError: not in time; a TLS handshake belongs to it.
-        :raises _AddressHangs: the same in the handshake, and the next address may do it.
+        :raises ConnectTimeoutError: the connection, including TLS, was not ready in time.
+        :raises _AddressHangs: the TLS handshake was not complete in time, and another address may
+            answer.
         """
         try:
             super().connect()
@@ -134,9 +137,9 @@ class _Limited(HTTPConnection):
         _exchange_under_way().watch(cast("socket.socket", self.sock))
 
     def _new_conn(self) -> socket.socket:
-        """As the base's, but its timeout is for the name and all addresses together, and for TLS.
+        """Like the base class, but one timeout limits the look-up, all addresses and TLS together.
 
-        :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: as the base does.
+        :raises NameResolutionError, ConnectTimeoutError, NewConnectionError: like the base class.
         """
         self._peer = None
         try:
@@ -151,7 +154,7 @@ class _Limited(HTTPConnection):
         return opened.sock
 
     def request(self, *args: Any, **options: Any) -> None:
-        """Send a request; a kept-alive connection is watched from here on."""
+        """Send a request; from now on the time limit applies to a kept-alive connection."""
         if self.sock is not None:
             _exchange_under_way().watch(self.sock)
         super().request(*args, **options)
@@ -159,8 +162,8 @@ class _Limited(HTTPConnection):
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as the base itself does
         """Read the head of the answer.
 
-        :raises ExchangeTimeout: it was not there in time.
-        :raises _AddressHangs: the same, and the next address may answer within the same call.
+        :raises ExchangeTimeout: the head was not complete in time.
+        :raises _AddressHangs: there was no answer in time, and another address may answer.
         """
         exchange = _exchange_under_way()
         make = functools.partial(BoundedResponse, exchange=exchange)
@@ -190,7 +193,7 @@ class _Limited(HTTPConnection):
 
 
 class _LimitedTls(_Limited, HTTPSConnection):
-    """A connection over TLS whose exchanges end in time."""
+    """A TLS connection whose exchanges have a time limit."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -202,31 +205,31 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Connections that trust what our TLS context trusts, as those to source hosts do."""
+    """Makes connections with our TLS context, like the connections to source hosts."""
 
     def __init__(self, context: ssl.SSLContext, pool_size: int, dial: Dial) -> None:
         self._context, self._dial = context, dial  # the base's constructor makes the pools
         super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Hand the context and our connections to every pool."""
+        """Give the TLS context and our connection classes to every pool."""
         super().init_poolmanager(*args, ssl_context=self._context, **options)
-        self.poolmanager.pool_classes_by_scheme = {  # what a pool does not know, its connections do
+        self.poolmanager.pool_classes_by_scheme = {  # a pool passes ``dial`` to its connections
             "http": functools.partial(_Pool, dial=self._dial),
             "https": functools.partial(_TlsPool, dial=self._dial),
         }
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Verify always, and by the context: requests would add its own bundle to each."""
+        """Always verify with the context only: requests would add its own CA bundle."""
         del url, verify, cert
         conn.cert_reqs = "CERT_REQUIRED"
 
 
 class _PlainSession(requests.Session):
-    """A session for which no answer is a redirect.
+    """A session that treats no answer as a redirect.
 
-    ``allow_redirects=False`` is not enough: requests then still parses ``Location`` (and fails on
-    a malformed one) and reads all of the body, however large, before it hands the answer over.
+    ``allow_redirects=False`` is not enough: requests still parses ``Location``, fails if it is
+    malformed, and reads the whole body of any size before it returns the answer.
     """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -244,13 +247,13 @@ def open_session(
 ) -> requests.Session:
     """A session for many threads; the caller closes it.
 
-    No retries of its own, no redirects followed, no cookies kept or sent, and nothing read from
-    the environment: no ``.netrc``, no proxy variable, no ``REQUESTS_CA_BUNDLE``.
+    The session makes no retries, follows no redirects, keeps and sends no cookies, and reads
+    nothing from the environment: no ``.netrc``, no proxy variable, no ``REQUESTS_CA_BUNDLE``.
 
-    :param pool_size: kept-alive connections per host: at least as many as threads that use it.
+    :param pool_size: kept-alive connections per host; at least the number of threads.
     :param ca_bundle: PEM file of certificate authorities to trust instead of the system's.
-    :param proxy: all connections go through it; None: they are direct.
-    :raises SettingsError: when ``ca_bundle`` cannot be used.
+    :param proxy: the proxy of all connections; None: they are direct.
+    :raises SettingsError: ``ca_bundle`` cannot be used.
     """
     adapter = _Adapter(client_context(ca_bundle), pool_size, dial_for(proxy))
     redact_library_logs()
@@ -258,7 +261,7 @@ def open_session(
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
-    # one encoding, so that `BoundedBody` alone decides how far a body may grow
+    # only gzip, which `BoundedBody` unpacks with a limit
     session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "gzip"})
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
@@ -266,13 +269,13 @@ def open_session(
 
 
 def timeouts_s(deadline: Deadline, limits: TimeLimits) -> tuple[float, float]:
-    """Connect and read timeout for one attempt: the limits, or what the deadline leaves."""
+    """Connect and read timeout of one attempt: the limits, or less if the deadline is sooner."""
     remaining_s = max(_LEAST_TIMEOUT_S, deadline.remaining_s())
     return min(limits.connect_s, remaining_s), min(limits.answer_s, remaining_s)
 
 
 def exchange_s(deadline: Deadline, limits: TimeLimits) -> float:
-    """The total time of one attempt, in seconds, or what the deadline leaves of it."""
+    """Limit for the total time of one attempt in seconds; less if the deadline is sooner."""
     return min(limits.exchange_s, max(_LEAST_TIMEOUT_S, deadline.remaining_s()))
 
 
@@ -291,16 +294,17 @@ class BodyTooLarge(Exception):
 
 
 class UnknownEncoding(Exception):
-    """A body has an encoding that was not asked for."""
+    """A body has an encoding that was not requested."""
 
 
 class BoundedBody:
     """Collects a body piece by piece, in bounded memory; belongs to one thread."""
 
     def __init__(self, content_encoding: str | None, limit_bytes: int) -> None:
-        """Nothing is collected yet.
+        """Collect nothing yet.
 
-        :raises UnknownEncoding: anything but gzip or words that mean none, in particular several.
+        :raises UnknownEncoding: the encoding is neither gzip nor "no encoding"; several encodings
+            are refused too.
         """
         encoding = (content_encoding or "").strip().lower()
         is_gzip = encoding in ("gzip", "x-gzip")
@@ -312,10 +316,10 @@ class BoundedBody:
         self._begun = False
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes as they came.
+        """Add the next bytes as they were received.
 
-        :raises BodyTooLarge: what is unpacked exceeds the limit; at most one byte more is held.
-        :raises zlib.error: damaged.
+        :raises BodyTooLarge: the unpacked body exceeds the limit; at most one more byte is kept.
+        :raises zlib.error: the compressed data is damaged.
         """
         self._begun = True
         room = self._limit_bytes - len(self._body) + 1
@@ -329,30 +333,30 @@ class BoundedBody:
             raise BodyTooLarge
 
     def whole(self) -> bytes:
-        """The whole body, once no more comes.
+        """The complete body; call it after the last `feed`.
 
-        :raises zlib.error: it ends in the middle of the compressed data.
+        :raises zlib.error: the body ends within the compressed data.
         """
         if self._begun and self._unzip is not None and not self._unzip.eof:
             raise zlib.error("the compressed body ends early")
         return bytes(self._body)
 
 
-# every family that an exchange may raise; requests' own are OSErrors
+# the base classes of all errors of an exchange
 EXCHANGE_ERRORS = (
     OSError,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
     zlib.error,
-    ValueError,  # of URL and host name parsers; UnicodeError is one
+    ValueError,  # of URL and host name parsers; UnicodeError is a subclass
     requests.RequestException,
 )
 _UNKNOWN_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
-#: Exceptions, the error that stands for them, and its words. The first row that fits counts, most
-#: telling first: a refused connection is also an OSError inside a MaxRetryError.
+#: Exceptions, the error that replaces them, and its message. The first row that matches counts, so
+#: the most specific rows are first: a `ConnectionRefusedError` is also a `ConnectionError`.
 _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[RemoteUnavailable], str], ...] = (
     (
         (UnicodeError, urllib3.exceptions.LocationParseError, requests.exceptions.InvalidURL),
@@ -391,14 +395,14 @@ _FAILURES: tuple[tuple[tuple[type[BaseException], ...], type[RemoteUnavailable],
 
 
 def explain(error: BaseException, host: str, *, proxied: bool = False) -> RemoteUnavailable:
-    """The failure of an exchange with ``host``, by the most telling exception behind ``error``.
+    """The error for a failed exchange with ``host``, from the most specific cause of ``error``.
 
-    The exceptions of `requests` and urllib3 quote the URL, and with it the signature: they are read
-    here and never shown.
+    The exceptions of `requests` and urllib3 quote the URL with its signature, so their texts are
+    never shown.
 
-    :param proxied: whether a proxy is used, so that no variable is missed.
-    :returns: a `HostUnreachable` only where no connection had come about. It names a proxy variable
-        that is set, because nothing here obeys it.
+    :param proxied: whether a proxy is used; then no proxy variable is named.
+    :returns: a `HostUnreachable` if the cause is the host name, the route, connecting, TLS or the
+        proxy. Its message may name a proxy variable that is set, because backlotfs ignores it.
     """
     causes = list(_causes(error))
     failure = _explained(causes, host, type(error).__name__)
@@ -410,7 +414,7 @@ def explain(error: BaseException, host: str, *, proxied: bool = False) -> Remote
     return type(failure)(f"{failure}; {hint}") if hint else failure
 
 
-#: OpenSSL's reasons for a server that answers a TLS greeting with plain text.
+#: OpenSSL's reasons when a server answers the TLS handshake with plain text.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 
 
@@ -444,7 +448,7 @@ def _explained(causes: Sequence[BaseException], host: str, kind: str) -> RemoteU
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """``error`` and all it wraps: requests and urllib3 nest in arguments, reasons and contexts."""
+    """``error`` and all errors in its arguments, reason, cause and context, nearest first."""
     waiting, seen = [error], set[int]()
     while waiting:
         cause = waiting.pop(0)
@@ -456,14 +460,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(inner for inner in nested if isinstance(inner, BaseException))
 
 
-# a page of 500 assets with metadata is about 1 MB; this much is a fault or a bomb
+# a page of 500 assets with metadata is about 1 MB; a larger body is a fault or an attack
 MAX_BODY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Makes whole exchanges over a session of `open_session`. Any thread may call it."""
+    """Makes complete exchanges with a session of `open_session`. Any thread may call it."""
 
     session: requests.Session
     clock: Clock
@@ -479,29 +483,29 @@ class Transport:
         accept: str = "application/json",
         limit_bytes: int = MAX_BODY_BYTES,
     ) -> Answer:
-        """GET ``url`` and read all of the answer, whatever its status; redirects are not followed.
+        """GET ``url`` and read the complete answer of any status; redirects are not followed.
 
-        :param url: may hold a signature: it is sent, and never shown.
-        :param host: how to name the other side in messages.
+        :param url: sent, but never shown, because it may contain a signature.
+        :param host: the name of the host in messages.
         :param route: the path, for messages.
-        :raises HostUnreachable: no connection.
-        :raises AnswerTimedOut: the other side was silent for longer than ``limits.answer_s``.
-        :raises RemoteUnavailable: no answer, one that broke off, or one that was not whole within
-            `exchange_s` or, its head, `http.exchange.HEAD_TIMEOUT_S`. Neither of them, nor
-            anything in their chains, holds the URL.
-        :raises DeadlineExceeded: the time ended while the answer was arriving.
+        :raises HostUnreachable: the connection or TLS failed.
+        :raises AnswerTimedOut: no byte came for ``limits.answer_s``, or the answer was not complete
+            within `exchange_s`, or its head within `time_limits.HEAD_TIMEOUT_S`.
+        :raises RemoteUnavailable: the answer was cut off or malformed, or there was none. None of
+            these errors contains the URL, nor does their cause or context.
+        :raises DeadlineExceeded: the deadline passed during the exchange.
         :raises ProtocolViolation: more than ``limit_bytes`` after decompression, or an encoding
-            that was not asked for.
+            that was not requested.
         """
         for _ in range(MOST_HANGING):
             token = _unproven_s.set(self.limits.unproven_s)
             try:
                 return self._get_once(url, host, route, deadline, accept, limit_bytes)
-            except _AddressHangs:  # it is tried last from now on
+            except _AddressHangs:  # the next attempt uses another address first
                 deadline.check(f"the answer of {host} for {route}")
             finally:
                 _unproven_s.reset(token)
-        # it is slow, perhaps: now it has all the time that is left
+        # perhaps the host is slow: this attempt has all the time that is left
         return self._get_once(url, host, route, deadline, accept, limit_bytes)
 
     def _get_once(
@@ -518,17 +522,17 @@ class Transport:
                     stream=True,
                 )
                 arrived_at_s = self.clock.now()
-                exchange.limit(total_s)  # the head's own, shorter time was kept
+                exchange.limit(total_s)  # the shorter limit of the head is over
                 with response:
                     body = _whole_body(response, host, route, deadline, limit_bytes)
-                    exchange.check()  # a body that our own shutdown cut may look like a whole one
+                    exchange.check()  # a body that the time limit cut off may look complete
                 return Answer(
                     host, route, response.status_code, response.headers, body, arrived_at_s
                 )
             except EXCHANGE_ERRORS as error:
                 cause = ExchangeTimeout() if exchange.over else error
                 failure = explain(cause, host, proxied=isinstance(self.session, _ProxiedSession))
-        # raised outside of the handler, so that the library's exception is not even our context
+        # raised outside of the handler, so that the library's exception is not its context
         raise failure
 
 
@@ -539,7 +543,7 @@ def _whole_body(
     encoding = response.headers.get("Content-Encoding")
     try:
         bounded = BoundedBody(encoding, limit_bytes)
-        # read1 hands over what has arrived: a trickle cannot outlast the deadline unseen
+        # read1 returns what has arrived, so the deadline is also checked for a slow answer
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
             bounded.feed(chunk)
             deadline.check(f"the answer of {host} for {route}")
@@ -548,5 +552,5 @@ def _whole_body(
         raise ProtocolViolation(f"{answered} with more than {limit_bytes >> 20} MiB") from None
     except UnknownEncoding:
         if not response.ok:
-            return b""  # a proxy's page: the status says enough
+            return b""  # a proxy's error page: its status is enough
         raise ProtocolViolation(f"{answered} in an encoding that was not asked for") from None

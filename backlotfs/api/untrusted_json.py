@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON of unknown honesty: read in bounded memory, with typed access to its fields. Pure.
+"""Reads untrusted JSON in bounded memory, with typed access to its fields. Pure.
 
-A few kilobytes of gzip can be ten million numbers, and each of them an object in memory: what a
-body costs is not its length. So a page is read record by record: the text is decoded piece by
-piece, one record at a time becomes objects, and the caller keeps what it needs of it. A record
-above :data:`MAX_RECORD_CHARS` is passed over without becoming objects at all. The objects of one
-record take at most about 30 times its text (an empty array is 2 characters and 56 bytes). Bytes
-that are not UTF-8 become U+FFFD; a byte order mark is ignored.
+A few kilobytes of gzip can contain ten million numbers, and each number is an object in memory. So
+the length of a body does not limit its memory. A page is read record by record: the text is decoded
+piece by piece, one record at a time becomes objects, and the caller keeps what it needs. A record
+above :data:`MAX_RECORD_CHARS` is skipped: at most twice as many of its characters become objects,
+which are dropped at once. The objects of one record need at most about 30 times its text (an empty
+array is 2 characters and 56 bytes). Bytes that are not UTF-8 become U+FFFD; a byte order mark is
+ignored.
 
-The functions after the reader read fields in both dialects of the API: ``"true"``/``"12"`` and
-native values. Whatever a value is, they raise nothing but :class:`ProtocolViolation`, and its
-message names the field. Texts have no lone surrogates, which neither SQLite nor a terminal takes.
+The functions after the reader read fields in both forms of the API: texts (``"true"``, ``"12"``)
+and native values. For any value, they raise nothing but :class:`ProtocolViolation`, and its message
+names the field. Their texts have no lone surrogates, which SQLite and terminals do not accept.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from typing import NoReturn
 
 from backlotfs.errors import ProtocolViolation
 
-#: The largest record of a page, and the largest answer about one asset; a usual one has 1 000.
+#: Largest record of a page, and largest answer about one asset; a usual one has 1 000 characters.
 MAX_RECORD_CHARS = 1024 * 1024
-#: The most records on a page; 500 are asked for, and a server may ignore that.
+#: Most records on a page; 500 are requested, but a server may send more.
 MAX_RECORDS = 100_000
-#: Fields of a page beside its records; there are one or two.
+#: Most fields of a page; a usual page has two or three.
 _MAX_FIELDS = 1000
-#: Brackets and quotes passed over in records that are too large, before the page is given up.
+#: Most brackets, quotes and backslashes in skipped records of one page; with more the page fails.
 _MAX_PASSED_OVER = 2_000_000
 _CHUNK_BYTES = 128 * 1024
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -41,18 +42,18 @@ _MOST_DIGITS = 20
 
 
 class MalformedJson(ValueError):
-    """Not JSON, or not whole; the message says so in words that fit after "answered with"."""
+    """Not JSON, or incomplete JSON; the message completes a sentence after "answered with"."""
 
 
 class TooLarge:
-    """Stands for a value that was passed over."""
+    """Replaces a value that was skipped because it is too large."""
 
 
 TOO_LARGE = TooLarge()
 
 
 def _integer(digits: str) -> int | float:
-    # int() fails beyond 4300 digits, and takes long before; no field of ours is that large
+    # int() is slow for thousands of digits and fails above 4300; no field needs so many
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
@@ -60,10 +61,10 @@ _DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def read_document(body: bytes) -> object:
-    """A document that is one record, or an answer about one.
+    """Read a document that is one record, or an answer about one asset.
 
-    :raises MalformedJson: empty, HTML, or not whole.
-    :raises ProtocolViolation: too large, or nested beyond reason.
+    :raises MalformedJson: the body is empty, HTML or incomplete.
+    :raises ProtocolViolation: the document is too large or nested too deeply.
     """
     reader = _Reader(body)
     found = reader.value()
@@ -74,13 +75,14 @@ def read_document(body: bytes) -> object:
 
 
 def read_page(body: bytes, take: Callable[[object], None]) -> object:
-    """A page: its fields ``items`` and ``next_page``; the others are read and dropped.
+    """Read a page; return its fields ``items`` and ``next_page``, and drop all others.
 
-    Of an array ``items`` each element goes to ``take``, and the array itself comes back empty. An
-    element that is too large is :data:`TOO_LARGE`.
+    ``take`` is called with each element of the array ``items``; the returned array is empty. For an
+    element that is too large, ``take`` gets :data:`TOO_LARGE`. A body that is not an object is
+    returned as it is.
 
-    :raises MalformedJson: empty, HTML, or not whole.
-    :raises ProtocolViolation: too many records, or nested beyond reason.
+    :raises MalformedJson: the body is empty, HTML or incomplete.
+    :raises ProtocolViolation: the page has too many records or fields, or is nested too deeply.
     """
     reader = _Reader(body)
     if reader.peek() != "{":
@@ -105,7 +107,7 @@ def read_page(body: bytes, take: Callable[[object], None]) -> object:
 
 
 class _Reader:
-    """A place in the text of a body, of which only a piece is decoded at a time."""
+    """A position in the text of a body; only one piece of the body is decoded at a time."""
 
     def __init__(self, body: bytes) -> None:
         self._body = memoryview(body)
@@ -130,12 +132,12 @@ class _Reader:
                 return ""
 
     def end(self) -> None:
-        """:raises MalformedJson: there is something behind the document."""
+        """Check for the end. :raises MalformedJson: more text follows the document."""
         if self.peek():
             self._fail()
 
     def members(self) -> Iterator[str | None]:
-        """Go through an object: its keys (None: too large); the caller reads the value of each."""
+        """Yield the keys of an object (None: too large); the caller reads the value of each key."""
         self.expect("{")
         if self.peek() == "}":
             self._pos += 1
@@ -150,7 +152,7 @@ class _Reader:
                 return
 
     def expect(self, characters: str) -> str:
-        """Take one of these. :raises MalformedJson: another comes."""
+        """Read one of these characters. :raises MalformedJson: another character follows."""
         found = self.peek()
         if not found or found not in characters:
             self._fail()
@@ -158,7 +160,7 @@ class _Reader:
         return found
 
     def elements(self, take: Callable[[object], None]) -> None:
-        """Hand over each element of an array."""
+        """Call ``take`` with each element of an array."""
         self.expect("[")
         if self.peek() == "]":
             self._pos += 1
@@ -188,7 +190,7 @@ class _Reader:
                 if not self._more():
                     self._fail()
                 continue
-            # a number may go on in the next piece
+            # a number may continue in the next piece
             if end == len(self._text) and end - self._pos > MAX_RECORD_CHARS:
                 raise ProtocolViolation("a number without an end")
             if end == len(self._text) and self._more():
@@ -198,7 +200,7 @@ class _Reader:
             return TOO_LARGE if too_large else found
 
     def _more(self) -> bool:
-        """Decode the next piece, twice as long as what is left; False at the end of the body."""
+        """Decode the next piece, as long as the text that is left; False at the end of the body."""
         if self._next_byte >= len(self._body):
             return False
         kept = self._text[self._pos :]
@@ -211,8 +213,8 @@ class _Reader:
         return True
 
     def _pass_over(self) -> None:
-        """Go behind a value without making objects of it."""
-        passed = 0  # characters in front of the text that is kept
+        """Skip a value without making objects."""
+        passed = 0  # skipped characters that are no longer in the decoded text
 
         def more() -> None:
             nonlocal passed
@@ -245,7 +247,7 @@ class _Reader:
             if depth <= 0 and not in_string:
                 break
         if passed + self._pos - started <= MAX_RECORD_CHARS:
-            self._fail()  # it was not too large, so something is wrong in it
+            self._fail()  # the value is not too large, so it is malformed
 
     def _fail(self) -> NoReturn:
         first = self._first
@@ -258,9 +260,9 @@ class _Reader:
         raise MalformedJson("something that is not JSON")
 
 
-# beyond 2 ** 53 a JSON number is not exact in half the world's parsers, and no object is 9 PB
+# many JSON parsers are not exact above 2 ** 53, and no object has 9 PB
 MAX_INTEGER = 2**53
-#: A text beyond it is cut: titles and descriptions are shorter, and so are paths of any system.
+#: A longer text is cut; titles, descriptions and paths of all systems are shorter.
 MAX_TEXT_CHARS = 32_768
 _INTEGER = re.compile(r"\s*([+-]?[0-9]{1,19})(?:\.0*)?\s*", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -280,7 +282,7 @@ _WORDS = {
 def as_object(value: object, what: str) -> Mapping[str, object]:
     """``value`` as a JSON object.
 
-    :raises ProtocolViolation: when it is none.
+    :raises ProtocolViolation: the value is not an object.
     """
     if isinstance(value, dict):
         return value
@@ -290,7 +292,7 @@ def as_object(value: object, what: str) -> Mapping[str, object]:
 def as_array(value: object, what: str) -> list[object]:
     """``value`` as a JSON array.
 
-    :raises ProtocolViolation: when it is none.
+    :raises ProtocolViolation: the value is not an array.
     """
     if isinstance(value, list):
         return value
@@ -298,9 +300,9 @@ def as_array(value: object, what: str) -> list[object]:
 
 
 def text(record: Mapping[str, object], field: str) -> str | None:
-    """A text (or a number, as text); None when null or absent.
+    """A text, or a number below 2 ** 53 as text; None when null or absent.
 
-    :raises ProtocolViolation: for any other type.
+    :raises ProtocolViolation: for any other value.
     """
     value = record.get(field)
     if value is None:
@@ -313,7 +315,7 @@ def text(record: Mapping[str, object], field: str) -> str | None:
 
 
 def optional_text(record: Mapping[str, object], field: str) -> str | None:
-    """A text that nothing depends on: None also when null, absent or of another type."""
+    """A text that is not essential: None if it is null, absent or of another type."""
     value = record.get(field)
     return shortened(value) if isinstance(value, str) else None
 
@@ -334,13 +336,13 @@ def integer(record: Mapping[str, object], field: str) -> int | None:
 
 
 def optional_integer(record: Mapping[str, object], field: str) -> int:
-    """A number that nothing depends on: 0 when it is not a number from 0 to 2 ** 53."""
+    """A number that is not essential: 0 if it is not a whole number from 0 to 2 ** 53."""
     number = _integer_or_none(record.get(field))
     return number if number is not None and 0 <= number <= MAX_INTEGER else 0
 
 
 def flag(record: Mapping[str, object], field: str) -> bool:
-    """Whether the field says yes: ``true``, ``"true"``, ``1`` or ``"1"``."""
+    """Whether the field is ``true``, ``"true"``, ``1`` or ``"1"``."""
     value = record.get(field)
     if isinstance(value, str):
         return value.strip().lower() in ("true", "1")
@@ -348,7 +350,10 @@ def flag(record: Mapping[str, object], field: str) -> bool:
 
 
 def epoch_s(record: Mapping[str, object], field: str) -> int:
-    """An ISO 8601 time (UTC unless it says otherwise) in seconds since 1970; 0 if it is none."""
+    """A time in seconds since 1970; 0 if it is not a time.
+
+    The field has an ISO 8601 time (in UTC if it has no offset), or seconds since 1970.
+    """
     value = record.get(field)
     seconds = _integer_or_none(value)
     if seconds is None and isinstance(value, str):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The admission policy of the disk cache decides which blocks are written to the disk.
 
-With an explicit cache size every block is written. Otherwise blocks of a host that is as fast as a
-disk are not written, because that costs as much time as it saves (measured: a copy at 650 MB/s
-falls to 400). Blocks of a version without ETag and Last-Modified are never written: after a restart
-they could be taken for blocks of another version of the same size.
+With an explicit cache size every block is admitted. Otherwise blocks of a host that is as fast as a
+disk are not written, because writing them costs as much time as it saves (measured: a copy at
+650 MB/s falls to 400). Blocks of a version with neither ETag nor Last-Modified are never written:
+after a restart they could be taken for blocks of another version of the same size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from backlotfs.source.bandwidth import NEAR_S, HostStats
 DISK_BYTES_S = 200e6
 #: A host is as fast as a disk if it is near and each of its connections has this throughput.
 NEAR_BYTES_S = 250e6
-#: With an explicit cache size every block is written; longest wait for room in the write queue.
+#: Longest wait for room in the write queue, with an explicit cache size. After this time
+#: the block is not written.
 QUEUE_WAIT_S = 1.0
 #: How long a decision about a source is valid.
 DECISION_TTL_S = 0.05
@@ -51,7 +52,7 @@ class DiskAdmission:
     def __init__(
         self, tier: Tier, clock: Clock, stats: Callable[[str], HostStats | None] | None
     ) -> None:
-        """Use the measured ``stats`` of a source's host; without them every block is written."""
+        """Use the measured ``stats`` of a source's host; None: every block is admitted."""
         self._tier = tier
         self._clock = clock
         self._stats = stats
@@ -62,11 +63,11 @@ class DiskAdmission:
         return self._tier.missing(keys)
 
     def get(self, keys: Sequence[BlockKey], views: Sequence[memoryview]) -> list[bool]:
-        """Read each block into its view. False: not on disk any more, or its checksum is wrong."""
+        """Read each block into its view. False: it is no longer on disk, or it is damaged."""
         return [length is not None for length in self._tier.get_many(keys, views)]
 
     def put(self, key: BlockKey, view: memoryview, owner: object) -> None:
-        """Queue the block for writing if the policy admits it; keep ``owner`` alive until then."""
+        """Queue the block if the policy admits it; keep ``owner`` alive until it is written."""
         if key.validator.startswith("/"):  # neither ETag nor Last-Modified
             return
         if self._stats is None:

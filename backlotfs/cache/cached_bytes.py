@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells which bytes of a source are cached, without the network."""
+"""Finds out which bytes of a source are cached, without the network."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockCache, BlockKey
 from backlotfs.source.version import SourceVersion
 
-#: Blocks of a large file that are looked for on disk, to find some that are cached.
+#: The number of blocks of a large file that are looked up on disk to find some cached ones.
 LOOKED_FOR = 64
-#: Of the system: no seed and no fork decides what is compared.
+#: The random numbers of the system, so that a seed or a fork does not decide what is compared.
 _RANDOM = random.SystemRandom()
 
 
@@ -44,9 +44,10 @@ class CachedBytes:
         return min(version.size, count * self._block_bytes - short)
 
     def sample(self, version: SourceVersion, places: int, length: int) -> Mapping[ByteRange, bytes]:
-        """Some cached bytes by their place, to compare them with what the host sends now.
+        """Return some cached bytes by their ranges, to compare them with what the host sends now.
 
-        :param places: how many at most. :param length: of each, at most.
+        :param places: the largest number of ranges.
+        :param length: the largest length of a range.
         """
         code, validator = version.embed_code, version.validator
         numbers = set(self._cache.numbers_of(code, validator))
@@ -69,7 +70,7 @@ class CachedBytes:
         return found
 
     def _block(self, key: BlockKey, size: int) -> bytes | None:
-        """A copy of a cached block; None if it has gone meanwhile."""
+        """A copy of a cached block; None if it is no longer cached."""
         with self._cache.lock:
             block = self._cache.get(key)
             if block is not None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory cache: keys of blocks, a pool of memory for them, and an LRU cache with eviction.
 
-The pool is one mapping of fixed size, divided into slots that are reused: fresh memory for each
+The pool is one mapping of fixed size, divided into slots that are reused. Fresh memory for each
 block would cost a page fault for every 4 KiB (measured: a third of the time of a copy), and its
-peak would have no limit. A slot is free when nothing refers to its `Block` any more: neither the
-cache, nor a read whose answer is being written, nor a fetch. CPython's reference counts do that.
+peak would have no limit. A slot is free when nothing refers to its `Block` any more: no cache, no
+read whose answer is being written, no fetch and no write to the disk cache. CPython's reference
+counts do that.
 
 The cache has two LRU lists. Blocks that a reader has read to their end are evicted first, because
 the kernel's page cache has them and blocks ahead of the reader are more useful. All other blocks
@@ -20,13 +21,13 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-#: The tier in which a read found a block: in memory, prefetched or read before;
+#: A read found the block in memory, because it was prefetched or read before.
 MEMORY: Final = 0
-#: in the disk cache;
+#: A read found the block in the disk cache.
 DISK: Final = 1
-#: or in no cache, so that the read waited for the source host.
+#: A read found the block in no cache, so it waited for the source host.
 NETWORK: Final = 2
-#: The names of these tiers, by their number.
+#: The names of these tiers, in the order of their numbers.
 TIERS: Final = ("memory", "disk", "network")
 
 
@@ -53,7 +54,7 @@ class Block:
     """The memory of one block; ``view`` is as long as the block.
 
     :ivar pooled: whether the memory is a slot of the pool.
-    :ivar used: whether a read was given the block; guarded by the block loader's lock.
+    :ivar used: whether a read has received the block; guarded by the block loader's lock.
     :ivar before_open: whether it was fetched for a file that was not open yet.
     """
 
@@ -68,7 +69,7 @@ class Block:
 
     def __del__(self) -> None:
         if self._home is not None:
-            self._home.append(self._slot)  # atomic: the last reference may end on any thread
+            self._home.append(self._slot)  # atomic, because any thread may drop the last reference
 
 
 class BlockPool:
@@ -80,11 +81,11 @@ class BlockPool:
         self.slots = max(1, budget_bytes // block_bytes)
         self._memory = mmap.mmap(-1, self.slots * block_bytes, flags=mmap.MAP_PRIVATE)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            # A page fault for every 2 MiB instead of every 4 KiB halves the time of a first pass.
+            # A page fault for every 2 MiB instead of every 4 KiB halves the time of the first use.
             with contextlib.suppress(OSError):  # a kernel without huge pages
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._view = memoryview(self._memory)
-        # The lowest slot is used first, then the last freed one: unneeded memory stays untouched.
+        # The last freed slot is used first, then the lowest one, so little memory is touched.
         self._free = deque(range(self.slots - 1, -1, -1))
 
     @property
@@ -139,7 +140,11 @@ class BlockCache:
     __slots__ = ("_consumed", "_fresh", "_keep_consumed", "lock", "pool")
 
     def __init__(self, pool: BlockPool, keep_consumed: int) -> None:
-        """Keep up to ``keep_consumed`` fully read blocks before free slots are used instead."""
+        """Make an empty cache.
+
+        :param keep_consumed: if more fully read blocks than this are cached, a new block replaces
+            one of them, even if slots are free.
+        """
         self.pool = pool
         self.lock = threading.Lock()
         self._keep_consumed = keep_consumed
@@ -198,11 +203,11 @@ class BlockCache:
         with self.lock:
             for length in lengths:
                 if len(self._consumed) > self._keep_consumed:
-                    self.evict()  # instead of using more memory
+                    self.evict()  # so that no more memory is used
                 block = self.pool.take(length)
                 while block is None and self.evict():
                     block = self.pool.take(length)
-                # Memory outside the pool is used only if fetches and answers have all slots.
+                # Memory outside the pool is used only if no cached block is left to evict.
                 blocks.append(block or Block(memoryview(bytearray(length))))
         return blocks
 

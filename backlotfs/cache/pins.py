@@ -20,11 +20,12 @@ from backlotfs.errors import BacklotError, CacheUnusable
 class PinsFull(BacklotError):
     """The requested pins do not fit into the quota; none was added.
 
-    :ivar wanted_bytes: the additional bytes requested. :ivar left_bytes: those still allowed.
+    :ivar wanted_bytes: the additional bytes that were requested.
+    :ivar left_bytes: the additional bytes that the quota still allows.
     """
 
     def __init__(self, wanted_bytes: int, left_bytes: int) -> None:
-        super().__init__(f"{wanted_bytes} bytes are to be pinned, {left_bytes} may be")
+        super().__init__(f"the pins need {wanted_bytes} bytes more; the quota has {left_bytes}")
         self.wanted_bytes = wanted_bytes
         self.left_bytes = left_bytes
 
@@ -76,14 +77,20 @@ class Pins:
         return min(pin.size, self._taken(pin))
 
     def fits(self, pin: Pin) -> bool:
-        """Whether the missing blocks of a pin fit: other pins may have grown, or the cache shrunk.
+        """Whether the missing blocks of a pin fit.
+
+        They may not fit any more if other pins have grown or the cache has become smaller.
 
         :raises CacheUnusable: there is no disk cache.
         """
         return self.cached_bytes - self._taken(pin) + self.needed(pin) <= self.quota_bytes
 
     def check(self, wanted: Iterable[Pin]) -> None:
-        """Check the quota. :raises PinsFull: too many. :raises CacheUnusable: no disk cache."""
+        """Check the quota.
+
+        :raises PinsFull: the pins do not fit.
+        :raises CacheUnusable: there is no disk cache.
+        """
         quota = self.quota_bytes
         with self._lock:
             self._check(wanted, quota)
@@ -92,7 +99,7 @@ class Pins:
         """Pin all of these or none; return the new pins. Nothing is fetched.
 
         :raises PinsFull: they do not fit.
-        :raises CacheUnusable: there is no disk cache, or it cannot save them.
+        :raises CacheUnusable: there is no disk cache, or it cannot save the pins.
         """
         wanted = list(wanted)
         tier, quota = required(self._tier), self.quota_bytes
@@ -110,8 +117,8 @@ class Pins:
         """Unpin these sources; return those that were pinned.
 
         :param drop: also delete their blocks at once, because nothing can read them any more.
-        :raises CacheUnusable: the disk cache cannot save the change, and nothing was unpinned.
-            Never with ``drop``.
+        :raises CacheUnusable: the disk cache cannot save the change, and nothing was unpinned. This
+            is not raised with ``drop``.
         """
         with self._lock:
             gone = {self._pins[code] for code in set(embed_codes) & set(self._pins)}
@@ -127,7 +134,7 @@ class Pins:
     def follow(self, new: Pin) -> None:
         """Move the pin of a replaced source to this version and delete the old blocks.
 
-        If that cannot be saved, the next mount loads the old pin and moves it again.
+        If the change cannot be saved, the next mount loads the old pin and moves it again.
         """
         with self._lock:
             old = self._pins.get(new.embed_code)
@@ -137,7 +144,7 @@ class Pins:
             required(self._tier).change_pins(add={new}, remove={old}, drop={old})
 
     def _check(self, wanted: Iterable[Pin], quota_bytes: int) -> None:
-        """Check the quota. The caller holds the lock, so that no other pins are added meanwhile."""
+        """Check the quota. The caller holds the lock, so that no pin is added meanwhile."""
         after = self._pins | {pin.embed_code: pin for pin in wanted}
         before_bytes = sum(map(self.needed, self._pins.values()))
         grown = sum(map(self.needed, after.values())) - before_bytes
@@ -154,5 +161,5 @@ class Pins:
 def _unsaved(command: str) -> CacheUnusable:
     return CacheUnusable(
         f"the pins cannot be saved, so nothing was {command}ned: see the mount's log for the "
-        f"reason, mend it, and {command} again"
+        f"reason, correct it, and {command} again"
     )

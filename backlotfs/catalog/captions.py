@@ -3,11 +3,12 @@
 
 Theory of operation. The listing does not say which assets have captions, so `CaptionBackfill` asks
 the API for every presented asset, newest first: one call per asset, and another each time its
-record changes. One thread makes these calls; it waits while sizes are probed, and the rate limiter
-gives all other calls priority. Each answer, including "none", is stored in the database. If an
-answer is not a caption document, only the next mount asks again. Of several mounts of one library,
-one asks (a lease in the catalog); the others read its results once a minute. `CaptionIndex` has the
-results in memory, so that no directory listing waits for them.
+record changes. One thread makes these calls; it waits while sizes are probed, and its calls have
+the rate limiter's lowest priority. Each answer, including "none", is stored in the database. If an
+answer is not a caption document, the API is asked again when the record changes, or by the next
+mount. Of several mounts of one library, one asks (a lease in the catalog); the others read its
+results once a minute. `CaptionIndex` has the results in memory, so that no directory listing waits
+for them.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class CaptionIndex:
     Only assets that have captions use memory. Methods raise `CatalogUnavailable` if the database
     cannot be used now.
 
-    :ivar version: grows when an asset gets captions, loses them, or gets some of another kind.
+    :ivar version: grows when an asset gets captions, loses them, or gets captions of another kind,
+        and when `reload` finds a difference.
     """
 
     def __init__(self, db: CatalogDb) -> None:
@@ -158,18 +160,19 @@ class CaptionIndex:
 ASK_DEADLINE_S = TimeLimits().captions_s
 #: How often the backfill checks whether probes still run.
 PROBES_CHECK_S = 1.0
-#: Pause before an asset that failed is tried again, and before the next round after an error of the
-#: database or after this many failures in a row …
+#: Pause before an asset that failed is tried again, and before the next round after an error that
+#: ended a round.
 ASSET_RETRY_S = 600.0
+#: A round ends after this many failures in a row.
 MOST_FAILURES = 5
-#: … and after the API refused the credentials.
+#: Pause before the next round after the API refused the credentials.
 REFUSED_PAUSE_S = 3600.0
 #: Duration of the lease, which is renewed with calls after a third of it.
 CAPTION_LEASE_S = 300.0
 #: Assets read from the database at a time.
 PENDING_BATCH = 1000
 #: Limit for the uncompressed size of all documents: a server with 4 MiB for each of a million
-#: assets would fill the disk. The captions of 100 000 two-hour films need a tenth of it.
+#: assets would fill the disk. The captions of 100 000 two-hour films need less than half of it.
 MOST_TOTAL_BYTES = 20 * 1024**3
 
 
@@ -212,7 +215,7 @@ class CaptionBackfill:
         self._resting_until_s = clock.monotonic()
         self._done_at: int | None = None  # the catalog's generation when a round left nothing
         self._failed_at: dict[str, float] = {}
-        self._skipped: dict[str, int] = {}  # embed code to the ``updated_at`` that was answered so
+        self._skipped: dict[str, int] = {}  # embed code to ``updated_at`` of unusable answers
 
     def published(self, change: CatalogDelta) -> None:
         """Fetch the captions of new and changed assets."""
@@ -332,7 +335,10 @@ class CaptionBackfill:
         return not self._closed
 
     def _ask(self, asset: PendingCaption) -> bool:
-        """Whether it has captions. :raises BacklotError: that is not known now."""
+        """Fetch the captions of one asset; False if it has none that can be used.
+
+        :raises BacklotError: the API did not answer.
+        """
         code = asset.embed_code
         body = b""
         try:

@@ -70,7 +70,7 @@ class _Stored(NamedTuple):
     chosen: Chosen | None
 
     def shown(self) -> _Stored:
-        """The same without the rows that the rules hide: to a mount these are removed."""
+        """A copy without the rows that the rules hide; these count as removed."""
         if self.chosen is None:
             return self
         shows = self.chosen.shows
@@ -122,7 +122,7 @@ class Catalog:
         self._before_publish: list[Listener] = []
         self._lock = threading.Lock()
         self._refreshing = False
-        self._to_compare = False  # whether a saved listing is shown that was not synced yet
+        self._to_compare = False  # whether the first sync after `open_saved` is still due
         self._idle = threading.Event()  # set while no refresh is under way
         self._idle.set()
         self._again: bool | None = None
@@ -175,10 +175,10 @@ class Catalog:
         return self._db.read(state.total_size)
 
     def open_saved(self) -> bool:
-        """Promise the listing that earlier mounts saved; False if no full sync was finished.
+        """Announce the listing that earlier mounts saved; False if there is no usable one.
 
-        Who needs the library waits from now on, until `show_saved` has read it. It is to be synced
-        (`refreshing`), unless it was imported and is younger than the TTL.
+        From now on, callers that need the library wait until `show_saved` has read it. A sync is
+        due (`refreshing`), unless the listing was imported and is younger than the TTL.
         """
         try:
             if not self._state().full_sync_at_s or self._lacks_labels():
@@ -191,7 +191,7 @@ class Catalog:
         return True
 
     def _adopt_import(self) -> bool:
-        """Whether the listing is a snapshot's that is not due for a refresh yet; note its age."""
+        """Whether the listing was imported and is younger than the TTL; note its age if so."""
         known = self._state()
         age_s = self._clock.now() - known.synced_at_s
         if not known.is_imported or not 0 <= age_s < self._ttl_s:
@@ -280,8 +280,8 @@ class Catalog:
     def refresh(self, *, full: bool = False, insists: bool = True) -> None:
         """Start a sync in the background; if one is running, start another when it has ended.
 
-        :param insists: whether another mount's sync that is running is not enough, because it may
-            have begun before the change that the caller knows of.
+        :param insists: if another mount runs a sync now, wait for it and sync again, because that
+            sync may have begun before a change that the caller knows of.
         """
         self._start_refresh(full=full, insists=insists)
 
@@ -366,7 +366,7 @@ class Catalog:
             self._tell_chosen(stored.chosen, is_empty=not rows)
 
     def _tell_chosen(self, chosen: Chosen, *, is_empty: bool) -> None:
-        """Log, once, which rules name an unknown label, and that no asset is shown."""
+        """Log rules with an unknown label, and that no asset is shown; once until this changes."""
         nothing = is_empty and self.counted().total > 0
         (unknown_before, nothing_before), self._told = self._told, (chosen.unknown, nothing)
         for rule in chosen.unknown:
@@ -431,8 +431,8 @@ class Catalog:
     def _refresh(self, *, full: bool, repairs: bool, insists: bool) -> None:
         """Sync; if the catalog is lost meanwhile, list the library again, once.
 
-        :param repairs: whether this is done because the catalog was lost.
-        :param insists: whether to wait while another mount syncs, which may have begun too early.
+        :param repairs: whether this sync is made because the catalog was lost.
+        :param insists: see `refresh`.
         """
         lost = False
         try:

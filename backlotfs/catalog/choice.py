@@ -8,10 +8,10 @@
 ``type:video``                         the API's ``asset_type``
 =====================================  ===========================================================
 
-An asset is shown if it matches an include rule, or there is none, and matches no exclude rule.
-Upper and lower case are the same. A rule reads only what a row of the catalog and the labels say,
-so that nothing has to be asked for an asset that is not shown. Names are given before the choice,
-to all assets of the library: a file has the same name in every mount.
+An asset is shown if it matches an include rule (or there is no include rule), and no exclude rule.
+Case is ignored. A rule reads only the row of an asset and the labels, so an asset that is not shown
+costs no API call. All assets of the library get their names before the choice, so a file has the
+same name in every mount.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING
 
 from backlotfs.errors import SettingsError
 
-if TYPE_CHECKING:  # the commands import this to check rules, and need no catalog
+if TYPE_CHECKING:  # commands import this module only to check rules, without the catalog
     from backlotfs.api.records import Label
     from backlotfs.catalog.db.rows import AssetRow
 
-#: The kinds of rules, as they begin.
+#: The kinds of rules; a rule begins with its kind.
 KINDS = ("name", "label", "date", "type")
 _KIND = re.compile(r"([^\s:*?\[/]+):")
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
@@ -53,7 +53,7 @@ class Rule:
 
     :ivar text: as it was given.
     :ivar label: the folded path of its label; ``""`` for a rule of another kind.
-    :ivar test: of a rule of another kind.
+    :ivar test: the test of a rule of another kind; None for a label rule.
     """
 
     text: str
@@ -131,7 +131,7 @@ class Chosen:
 
 
 def parse_rule(text: str) -> Rule:
-    """Read a rule. :raises SettingsError: it is none; says how to write one."""
+    """Read a rule. :raises SettingsError: the rule is malformed; says how to write a rule."""
     match = _KIND.match(text)
     kind, value = ("name", text) if match is None else (match[1].lower(), text[match.end() :])
     if kind not in KINDS:
@@ -153,7 +153,7 @@ def parse_rule(text: str) -> Rule:
 
 
 def folded(text: str) -> str:
-    """``text`` without the differences that rules ignore: case, and forms of one character."""
+    """``text`` without the differences that rules ignore: case and Unicode normalization."""
     if text.isascii():
         return text.lower()
     # case folding can decompose a character
@@ -161,7 +161,7 @@ def folded(text: str) -> str:
 
 
 def _folded_singly(text: str) -> str:
-    """As `folded`, but each character stays one: ``ß`` is not ``ss``."""
+    """Like `folded`, but each character stays one character: ``ß`` does not become ``ss``."""
     single = (
         next(one for one in (character.casefold(), character.lower(), character) if len(one) == 1)
         for character in unicodedata.normalize("NFC", text)
@@ -215,7 +215,7 @@ def _date_test(text: str, value: str) -> Test:
 
 
 def _span(text: str, value: str) -> tuple[int, int]:
-    """The first second of a year, a month or a day, and the first one after it."""
+    """The first second of a year, month or day, and the first second after its end."""
     match = _DATE.fullmatch(value.strip())
     if match is None:
         raise _no_date(text)
@@ -238,10 +238,10 @@ def _no_date(text: str) -> SettingsError:
 
 
 def _labels_at(wanted: Iterable[str], labels: Sequence[Label]) -> dict[str, frozenset[str]]:
-    """The ids of the labels at each folded path, and of all below them.
+    """The ids of the labels at each folded path, and of all labels below them.
 
-    As in the layout ``labels`` a path is made of the names of a label and those above it, and an
-    unknown parent counts as none. A name can contain a ``/`` itself.
+    As in the layout ``labels``, a path consists of the names of a label and of its ancestors. A
+    label with an unknown parent is at the top level. A name can contain a ``/``.
     """
     found: dict[str, set[str]] = {path: set() for path in wanted}
     if not found:
@@ -253,7 +253,7 @@ def _labels_at(wanted: Iterable[str], labels: Sequence[Label]) -> dict[str, froz
     for label in by_id.values():
         parent = label.parent_id if label.parent_id in by_id else None
         below.setdefault(parent, []).append(label)
-    # not recursive, as labels may nest deeply; a cycle is below no label
+    # Not recursive, because labels may be nested deeply. Labels of a cycle are never reached.
     waiting: list[tuple[Label, str | None, frozenset[str]]]
     waiting = [(label, "", frozenset()) for label in below.get(None, ())]
     while waiting:
@@ -271,9 +271,9 @@ def _labels_at(wanted: Iterable[str], labels: Sequence[Label]) -> dict[str, froz
 
 
 def _path(text: str) -> str:
-    """The folded path of a label, without blanks and slashes that mean nothing.
+    """The folded path of a label, without redundant blanks and slashes.
 
-    The look-alike of a slash is one, as in a folder's name a label's own slash is shown so.
+    U+FF0F counts as a slash, because it replaces a slash of a label in the name of its folder.
     """
     text = text.replace("\uff0f", "/")
     return folded("/".join(filter(None, map(str.strip, text.split("/")))))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folder times: when the entries of each folder last changed, the same after a re-mount.
 
-The library says when assets were made and edited, not when one came into a folder or left it. So a
-mount compares a digest of each folder's entries with the one before, and gives a folder whose
-entries have changed the time at which that was noticed. Digests and times are saved in the catalog:
-the next mount goes on from there, and notices what changed meanwhile. If another mount of the
-library has noticed the same change before, its time is used.
+The library has the times when assets were made and edited, but not when an asset was added to a
+folder or removed from it. So a mount compares a digest of each folder's entries with the previous
+digest. If it differs, the folder's time becomes the time of this comparison. Digests and times are
+saved in the catalog, so the next mount notices changes since then. If another mount of the library
+has already saved the same change, its time is used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Folders are not compared again within this time only because captions were found.
+#: If only captions were found, folders are compared again after this time at the earliest.
 UPDATE_EVERY_S = 10.0
 
 
@@ -48,7 +48,7 @@ class FolderTimes:
         self._saving = threading.Lock()
 
     def open(self, view: str) -> None:
-        """Begin with what earlier mounts have saved of a view; with nothing if that fails."""
+        """Load the times of a view that earlier mounts saved; none if they cannot be read."""
         self._view = view
         self._known = self._stored()
 
@@ -63,9 +63,10 @@ class FolderTimes:
         return self._clock.monotonic() - self._updated_at >= UPDATE_EVERY_S
 
     def incomplete(self, inode: int) -> None:
-        """Take note that a program was shown a part of this folder: it moves when it is complete.
+        """Note that a program was shown only a part of this folder.
 
-        As long as it is not, `update` is told so by the folder's digest (`shown_in_part`).
+        The folder's time changes when the folder is complete. Until then, `update` gets a digest of
+        the form `shown_in_part` for it.
         """
         with self._lock:
             known = self._known.get(inode)
@@ -76,10 +77,10 @@ class FolderTimes:
         self._save_soon()
 
     def update(self, found: Mapping[int, FolderTime]) -> None:
-        """Compare the folders as they are now with those before; what has changed is saved soon.
+        """Compare the folders with their previous state; a thread saves the changes.
 
-        :param found: every folder. The time is what a folder gets in a view that is new; in one
-            that was saved before, a folder that is new has just been made.
+        :param found: all folders. Their times are used only for a view that was never saved before;
+            in a saved view, a new folder gets the present time.
         """
         now_s = int(self._clock.now())
         self._updated_at = self._clock.monotonic()
@@ -108,7 +109,7 @@ class FolderTimes:
         self._save()
 
     def _moves(self, inode: int, folder: FolderTime) -> bool:
-        """Whether the entries are others than before, or all are shown after a part was."""
+        """Whether the entries have changed, or a folder that was shown in part is complete now."""
         before = self._known.get(inode)
         if before is None:
             return True
@@ -130,7 +131,7 @@ class FolderTimes:
             self._save_due = True
         try:
             threading.Thread(target=self._save, name="folder-times", daemon=True).start()
-        except RuntimeError:  # the system has no thread left: saved with the next change
+        except RuntimeError:  # the system has no thread left: the next change saves this one too
             self._save_due = False
             events.NO_THREAD.log(log, pool="folder-times")
 
@@ -150,7 +151,7 @@ class FolderTimes:
                     self._unsaved |= unsaved
                 events.CATALOG_TROUBLE.log(log, reason=error)
                 return
-            with self._lock:  # another mount may have noticed a change a little later
+            with self._lock:  # another mount may have saved a later time of the same change
                 for inode, folder in saved.items():
                     if self._known.get(inode) == known.get(inode):
                         self._known[inode] = folder
@@ -170,5 +171,5 @@ def _time_of(
         return stored  # another mount has noticed the same change
     if before is None:
         return folder._replace(mtime_s=min(folder.mtime_s, now_s) if first else now_s)
-    # also when the second, or the clock of this host, is the same or behind: a change is seen
+    # the time grows with each change, also within one second and if this host's clock is behind
     return folder._replace(mtime_s=max(now_s, before.mtime_s + 1))

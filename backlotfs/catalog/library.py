@@ -42,7 +42,8 @@ class AssetFilter:
 
     :ivar types: asset types; empty for all.
     :ivar statuses: statuses; empty for all.
-    :ivar choice: the rules of the mount, which the catalog applies to what `admits`; None: none.
+    :ivar choice: the rules of the mount; the catalog applies them to assets that `admits` accepts.
+        None: no rules.
     """
 
     types: frozenset[str] = SOURCE_TYPES
@@ -58,8 +59,8 @@ class AssetFilter:
 class Presented:
     """The version of the listing that programs see now; the catalog replaces it.
 
-    Any thread may call it. Only a saved listing that is still being read is waited for: a name that
-    exists is never absent meanwhile.
+    Any thread may call it. Callers wait only for a saved listing that is still being read, so that
+    no existing name is missing until it is read.
 
     :ivar admit: the filter of presented assets.
     :ivar current: the last published listing, without a wait; empty before the first.
@@ -76,9 +77,9 @@ class Presented:
 
     @property
     def library(self) -> Library:
-        """The last published listing; waits for one that is `expected`.
+        """The last published listing; waits for the first listing if it is `expected`.
 
-        :raises CatalogClosed: the mount ends before that one was read.
+        :raises CatalogClosed: the mount ended before the first listing was read.
         :raises Interrupted: the caller is gone.
         """
         if not self.current.version:
@@ -95,7 +96,7 @@ class Presented:
         return not self._shown.is_set()
 
     def expect(self) -> None:
-        """Let everybody wait for the first listing from now on, which is saved."""
+        """From now on, callers wait for the first listing, which is read from the database."""
         self._shown.clear()
 
     def show(self, library: Library) -> None:
@@ -104,7 +105,7 @@ class Presented:
         self._shown.set()
 
     def end(self) -> None:
-        """Let nobody wait any more: whoever does gets an error, since no listing will come."""
+        """End all waits for the first listing with an error, because no listing will come."""
         self._ended = True
         self._shown.set()
 
@@ -128,7 +129,7 @@ class CatalogDelta(NamedTuple):
     :ivar new: rows that were not there before.
     :ivar updated: rows whose record changed, or whose source version is no longer verified.
     :ivar probed: rows of which only the probe's results changed.
-    :ivar replaced: rows of both lists whose source version another mount found to be replaced.
+    :ivar replaced: those rows of ``updated`` and ``probed`` that have another source version.
     :ivar removed: the previous rows of removed assets.
     :ivar stale_names: names of removed and renamed rows.
     """

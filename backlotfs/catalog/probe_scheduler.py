@@ -62,15 +62,16 @@ PROBE_THREADS = 256
 PROBE_DEADLINE_S = TimeLimits().source_s
 #: Most probes in a row of a source that is invalidated while it is probed.
 MOST_PROBES = 3
-#: A failed background probe occupies its place for this long, so that a dead host gets few probes.
+#: A background probe that failed because its host was unavailable occupies its place for this long,
+#: so that such a host gets few probes.
 DEAD_HOST_PAUSE_S = 5.0
-#: A background probe of a busy host goes back to its queue after this long.
+#: A background probe of a busy host is queued again, in the background queue, after this long.
 BUSY_S = 1.0
-#: The backfill skips an asset for this long after its probe failed.
+#: The backfill skips an asset for this long after its background probe failed.
 FORGIVEN_AFTER_S = 600.0
 #: Assets read from the database at a time, and the duration of the lease on the backfill.
 BACKFILL_BATCH, BACKFILL_LEASE_S = 2000, 120.0
-#: So many of the next probes say which share of all of them needs a credit.
+#: Number of next probes from which the share of probes that need a credit is estimated.
 PAID_SAMPLE = 100
 #: Most files of one listing that get priority, and most listings that are remembered.
 LISTED_FILES, LISTINGS = 20_000, 64
@@ -100,7 +101,8 @@ class Backfill:
         admit = self._presented.admit
         if admit.choice is None and not admit.statuses:
             return self._db.read(to_probe, limit, admit.types)
-        newer = self._versions.newer()  # first: what is not there any more is in the rows
+        # Read `newer` first: a result that is dropped from it later is in the rows read below.
+        newer = self._versions.newer()
         assets = self._presented.library.rows
         found: list[str] = []
         for positions in assets.to_probe:
@@ -128,7 +130,7 @@ class _Listing:
         self._next = self._lowest = 0
 
     def take(self) -> str | None:
-        """Take the next file; start again at the first after the last; None if all were taken."""
+        """Take the next file; after the last, the first that is left; None if all were taken."""
         self._next = self._skip(self._next)
         if self._next == len(self._codes):
             self._next = self._lowest = self._skip(self._lowest)
@@ -227,7 +229,7 @@ class ProbeScheduler:
         return self._limiter.wait_s(Priority.WAITING, ahead)
 
     def prioritize(self, rows: Iterable[AssetRow]) -> None:
-        """Give priority to the files of a listed folder that are not known, in this order."""
+        """Give priority to the files of a listed folder that need a probe, in this order."""
         wanted = [row.embed_code for row in islice(filter(self._needs_probe, rows), LISTED_FILES)]
         if not wanted:
             return
@@ -277,7 +279,8 @@ class ProbeScheduler:
     def seconds_for(self, assets: int) -> float | None:
         """The expected seconds for probes of so many more assets; None if nothing is measured yet.
 
-        It follows from the API credits, or where calls cost none from the probes so far.
+        The time is computed from the API credits, or, if the probes need none, from the mean time
+        of the probes so far.
         """
         if not assets:
             return 0.0
@@ -291,7 +294,7 @@ class ProbeScheduler:
             return math.ceil(assets / BACKGROUND_PROBES) * self._probing_s / self._probed
 
     def _paid_share(self) -> float:
-        """The share of the probes to come that need a credit, by those that come next."""
+        """The share of the future probes that need a credit, estimated from the next ones."""
         with self._lock:
             sample = list(islice(self._stale, PAID_SAMPLE))
         try:
@@ -434,7 +437,7 @@ class ProbeScheduler:
         try:
             with turn or contextlib.nullcontext():
                 found = self._probe_until_settled(code, priority, turn)
-        except BaseException as failure:  # noqa: BLE001  # whatever it is belongs to those who wait
+        except BaseException as failure:  # noqa: BLE001  # every waiter gets the error
             error = failure
         with self._lock:
             del self._running[code]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file of a catalog snapshot: written by ``catalog export``, read by ``catalog import``.
 
-The first line is JSON: the version of the form, which library it is of, and when that was listed.
-Then follow the database of `db.snapshot`, compressed, and the SHA-256 of all before. A file is
-written beside its name and renamed, so it is whole or not there. It is checked to its last byte
-before anything of it is used.
+The first line is JSON with the version of the format, the library, and the time of its listing. The
+compressed database of `db.snapshot` follows, and the SHA-256 of all bytes before it. The file is
+written with a temporary name in the same folder and renamed, so it is complete or does not exist.
+An import checks the whole file before it uses the database.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _LEASE_POLL_S = 0.5
 
 
 class Described(NamedTuple):
-    """What a snapshot or an import says of itself.
+    """The result of an export or an import.
 
-    :ivar assets: their number. :ivar sized: how many of them have a size.
+    :ivar assets: number of assets. :ivar sized: how many of them have a size.
     :ivar synced_at_s: when the library was listed, seconds since the epoch.
-    :ivar is_newer: of an import: the catalog here was newer, so nothing was changed.
+    :ivar is_newer: import only: the catalog of this machine was newer and was not changed.
     """
 
     assets: int
@@ -66,7 +66,7 @@ class Described(NamedTuple):
 
 
 def export_snapshot(cache_dir: Path, library: LibraryIdentity, clock: Clock, to: Path) -> Described:
-    """Write what the catalog of a library has; its mounts go on meanwhile.
+    """Write the catalog of a library to a file; its mounts continue to run.
 
     :raises CommandFailed: no mount has listed the library yet, or a file cannot be written.
     """
@@ -92,9 +92,10 @@ def export_snapshot(cache_dir: Path, library: LibraryIdentity, clock: Clock, to:
 def import_snapshot(
     cache_dir: Path, library: LibraryIdentity, clock: Clock, file: Path
 ) -> Described:
-    """Take a snapshot into the catalog of a library; its mounts show it within seconds.
+    """Import a snapshot into the catalog of a library; its mounts show it within seconds.
 
-    :raises SettingsError: it is no snapshot, damaged, of a later version or of another library.
+    :raises SettingsError: the file is no snapshot, damaged, or of a later version or another
+        library.
     :raises CommandFailed: a mount lists the library now, or a file cannot be read or written.
     """
     catalog = catalog_path(cache_dir, library)
@@ -128,7 +129,7 @@ def import_snapshot(
 
 @contextlib.contextmanager
 def _opened(cache_dir: Path, library: LibraryIdentity, clock: Clock) -> Iterator[CatalogDb]:
-    """:raises CommandFailed: the catalog cannot be used; the log says why."""
+    """Open the catalog. :raises CommandFailed: it cannot be used; the log says why."""
     db = CatalogDb(cache_dir, library, clock)
     try:
         if db.path is None:
@@ -157,7 +158,7 @@ def _take(lease: Lease, clock: Clock) -> None:
 def _scratch(catalog: Path) -> Iterator[Path]:
     """A path for a database beside the catalog; it is removed at the end.
 
-    `cache clear` removes what a killed command has left there, because of its name.
+    If a command was killed, `cache clear` removes its folder, because of the folder's name.
     """
     folder = open_private_folder(catalog.parent, make=False, tighten=True)
     try:
@@ -172,7 +173,7 @@ def _empty_snapshot(path: Path) -> sqlite3.Connection:
     snapshot = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     harden(snapshot)
     prepare(snapshot, NO_LIBRARY, 0)
-    # one file without a log; if this process is killed, nobody needs it
+    # no journal file: if this process is killed, the snapshot is not used
     snapshot.execute("PRAGMA journal_mode = OFF").fetchone()
     snapshot.execute("PRAGMA synchronous = OFF")
     return snapshot
@@ -188,7 +189,7 @@ def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _write(to: Path, library: LibraryIdentity, described: Described, database: Path) -> None:
-    """Write the file beside its name, private to this user, and rename it."""
+    """Write a temporary file in the same folder, private to this user, and rename it."""
     if to.exists() and not stat.S_ISREG(to.stat().st_mode):
         raise CommandFailed(f"{to} is not a file; name one")
     head = {
@@ -229,7 +230,7 @@ def _write(to: Path, library: LibraryIdentity, described: Described, database: P
 def _unpack(source: BinaryIO, file: Path, library: LibraryIdentity, database: Path) -> None:
     """Check the file and write its database.
 
-    :raises SettingsError: it cannot be imported; says why.
+    :raises SettingsError: the file cannot be imported; says why.
     """
     line = source.readline(_LONGEST_HEAD)
     size = _check_head(line, file, library)
@@ -243,7 +244,7 @@ def _unpack(source: BinaryIO, file: Path, library: LibraryIdentity, database: Pa
             if not chunk:
                 raise damaged
             try:
-                # at most one byte more than the head says: no file fills the disk
+                # unpack at most one byte more than the head states, so that no file fills the disk
                 made.write(unpacker.decompress(chunk, size + 1 - made.tell()))
             except zlib.error:
                 raise damaged from None

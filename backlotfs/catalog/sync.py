@@ -6,10 +6,11 @@ with the cursor, so that an interrupted full sync can continue, and the library 
 when it is complete. Between full syncs, *incremental* syncs request the assets that were updated
 after the newest ``updated_at`` seen, and recent deletions: two calls for a library of any size. The
 requested time overlaps with the last sync, because bulk edits share a second and pages are cached.
-Only times of the server are compared; if this machine's clock jumps, that costs at most one more
-full sync. A server that ignores ``where`` (the Video Cloud adapter did) returns an asset that is
-older than requested; from then on it gets only full syncs, less often for a larger library. One
-mount of a library syncs at a time (a lease).
+The requested time comes from the server's records, but is never later than this machine's time
+(`SyncState.high_water_s`). This machine's clock also decides whether the overlap is still needed
+(`SETTLED_AFTER_S`) and when a full sync is due. A server that ignores ``where`` (the Video Cloud
+adapter did) returns an asset that is older than requested; from then on it gets only full syncs,
+less often for a larger library. One mount of a library syncs at a time (a lease).
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ P = TypeVar("P", Page[Asset], Page[DeletedAsset])
 FULL_SYNC_S = 24 * 3600.0
 #: Overlap of incremental syncs: bulk edits share a second, and answers are cached.
 OVERLAP_S = 120
-#: No overlap is needed if the newest update is this old: the overlap and a cache of five minutes.
+#: The overlap is not needed if the newest update is older than the sum of the overlap and of five
+#: minutes, the age of cached answers.
 SETTLED_AFTER_S = OVERLAP_S + 300
-#: Time between full syncs per page, without ``where``: they use about a tenth of the credits.
+#: If a server ignores ``where``, the time between full syncs is this long for each page of the
+#: listing. So full syncs use about a tenth of the credits.
 PAGE_COST_S = 2.0
 #: The lease on syncing: its name, and its duration; renewed with each page.
 SYNC_LEASE = "sync"
@@ -90,7 +93,8 @@ class Synchronizer:
 
         :param limits: a longer listing fails.
         :param on_source: called with each source in a listing.
-        :param progress: called with the number of assets so far, after each page of a full sync.
+        :param progress: called after each page of a full sync, with the number of assets that this
+            run has listed.
         """
         self._api = api
         self._db = db
@@ -126,11 +130,11 @@ class Synchronizer:
                     log.debug("%s: the whole library is listed instead", error)
             if self._run_full_sync(deadline):
                 self._incremental(deadline)  # changes since the interrupted full sync began
-        except FullSyncTaken as error:  # what the other process has stored is to be shown
+        except FullSyncTaken as error:  # another process has taken over; its listing is shown
             log.debug("%s", error)
             return Synced.ELSEWHERE
         except (NoSuchEntry, ProtocolViolation):
-            if self._state().lists_sources:  # the server may have failed because of them
+            if self._state().lists_sources:  # the request for sources may be the cause
                 self._db.write(state.mark_lists_sources, False)
             raise
         finally:

@@ -45,7 +45,7 @@ UNAVAILABLE_TTL_S = 60.0
 FAILED_TTL_S = 2.0
 #: Number of failures remembered; beyond it the oldest is forgotten early.
 FAILURES_KEPT = 100_000
-#: Longest time until a new result is written; a crash loses no more than that.
+#: Longest time until a new result is written, if no write fails; a crash loses no older result.
 WRITE_AFTER_S = 0.5
 #: Pause after a failed write (disk full).
 RETRY_S = 30.0
@@ -71,17 +71,17 @@ class VersionListener(Protocol):
     def on_replaced(self, embed_code: str, before: ProbedSource) -> None:
         """Called just before ``before`` is not shown any more, under the cache's lock.
 
-        It must not wait, and call no method of the cache.
+        It must not wait, and must not call the cache.
         """
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
-        """Called when a source has changed to ``current``; None: changed, and not yet probed."""
+        """Called when a source has changed to ``current``; None: no version is known now."""
 
 
 class SourceVersionCache:
     """Source versions by embed code. Any thread may call it; listeners run on that thread.
 
-    :ivar row_of: the row of an embed code in the present library; None: it is not in it.
+    :ivar row_of: returns the row of an embed code in the present library; None: it has none.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SourceVersionCache:
         """Start with the versions in the rows.
 
         :param save: writes a batch to the database; called from the cache's own thread.
-        :param is_alias: whether two versions are known to be one, by different ETags.
+        :param is_alias: whether two versions are proven to be the same in spite of their ETags.
         """
         self._clock = clock
         self.row_of = row_of

@@ -92,5 +92,8 @@ class WouldWait(Exception):  # no error: the caller of `refuse_to_wait` handles 
 
 
 def refuse_to_wait() -> InterruptibleWait:
-    """A function that makes a waiter, for callers that never wait. :raises WouldWait: always."""
+    """Replaces a function that makes a waiter, for callers that never wait.
+
+    :raises WouldWait: always.
+    """
     raise WouldWait

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A SQLite file that is private to one user and may be shared by several mounts (processes).
 
-The file stands in a folder of its own with mode 0700 and has mode 0600. A lock file beside it says
-which processes use it: each holds a shared lock. The database is created, checked, renamed or
-removed only under the exclusive lock, because SQLite reaches its journal and its write-ahead log by
-name: a process that still has the old file open would write into, or delete, the log of the new
-one.
+The file has mode 0600 and is in a folder with mode 0700. Each process that uses it holds a shared
+lock on a lock file in the same folder. The database is created, checked, renamed or removed only
+under the exclusive lock, because SQLite opens its journal and its write-ahead log by name: a
+process that still has the old file open would write into, or delete, the log of the new one.
 
-Nothing here opens and closes the database other than through SQLite, nor does it use a path that
-was not checked: POSIX drops all of SQLite's own locks when any descriptor of the file is closed.
+All paths are checked. An existing database is opened and closed only by SQLite, because POSIX drops
+all of SQLite's own locks when any descriptor of the file is closed.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from backlotfs.trusted_paths import make_private, open_own_file, open_private_fo
 
 _POLL_S = 0.05
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-#: The file itself, and what SQLite may have beside it.
+#: The suffixes of the database and of the files that SQLite may make for it.
 _SUFFIXES = ("", "-journal", "-wal", "-shm")
 
 
 class PrivateSqliteFile:
-    """The file, its folder and its lock. Not thread-safe: its owner guards it.
+    """The file, its folder and its lock. Not thread-safe: the owner must use a lock.
 
     :ivar path: the file.
     :ivar folder: descriptor of the checked folder; -1 while the file is not in use.
@@ -40,11 +39,11 @@ class PrivateSqliteFile:
     def __init__(
         self, path: Path, clock: Clock, *, timeout_s: float, pragmas: Sequence[str] = ()
     ) -> None:
-        """Touch nothing yet.
+        """Open nothing yet.
 
-        :param timeout_s: how long to wait for another mount, while it opens the file (then
-            `TimeoutError`) or writes it (then sqlite3's error).
-        :param pragmas: what each connection is given beside those of `harden`.
+        :param timeout_s: how long to wait for another mount that opens the file or writes to it.
+            After this time, `acquire` raises `TimeoutError`, and a statement an error of sqlite3.
+        :param pragmas: pragmas of each connection, in addition to those of `harden`.
         """
         self.path = path
         self.folder = self._lock = -1
@@ -54,7 +53,7 @@ class PrivateSqliteFile:
         self._pragmas = ("synchronous = NORMAL", *pragmas)
 
     def acquire(self, *, make_folder: bool = True) -> bool:
-        """Say that this process uses the file; returns whether it is the only one (exclusive lock).
+        """Lock the file for this process; return whether no other process uses it.
 
         :raises UntrustedPath: another user could have made or replaced the folder or the lock file.
         :raises OSError: the folder cannot be opened, or another mount has been opening the file
@@ -70,15 +69,15 @@ class PrivateSqliteFile:
             raise
 
     def make(self) -> None:
-        """Make an empty database where there is none; check that it and its journals are private.
+        """Make an empty database if there is none; check that it and its journals are private.
 
-        :raises UntrustedPath: one of them is not this user's file alone. :raises OSError: it cannot
-            be made.
+        :raises UntrustedPath: one of the files does not belong to this user alone.
+        :raises OSError: the database cannot be made.
         """
         for suffix in _SUFFIXES:
             name = self.path.name + suffix
             try:
-                # O_PATH opens nothing, so closing it drops no lock
+                # an O_PATH descriptor does not open the file, so its close drops no lock
                 found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.folder)
             except FileNotFoundError:
                 continue
@@ -94,21 +93,21 @@ class PrivateSqliteFile:
     def removed(self) -> bool:
         """Whether the file of the last `make` is not at its path any more.
 
-        It or its folder was removed or moved: what is written to it is lost at the end.
+        The file or its folder was removed or moved. The next mount will not find later writes.
         """
         try:
             found = os.stat(self.path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return self._made is not None
         except OSError:
-            return False  # nothing is known of it
+            return False  # not known
         return self._made is not None and not os.path.samestat(found, self._made)
 
     def make_again(self, old: sqlite3.Connection) -> sqlite3.Connection:
         """Make the file again after it was removed; return a connection to the new one.
 
-        The new file has the content of the removed one. If another mount has made it meanwhile, it
-        stays as it is. Let other mounts in by `share`.
+        The new file has the content of the removed file. If another mount has already made a new
+        file, that file is not changed. Call `share` afterwards, so that other mounts can use it.
 
         :param old: the only connection of this process to the removed file; the caller closes it.
         :raises OSError, sqlite3.Error: the file cannot be made.
@@ -116,9 +115,9 @@ class PrivateSqliteFile:
         self.release()
         alone = self.acquire()
         if not self._is_there():
-            if not alone:  # it would be written with the journal of the new file
+            if not alone:  # the other mount would use the journal of the new file for the old one
                 raise OSError(None, "it was removed, and another mount uses it")
-            self.unlink()  # journals that are left: the new file must not be taken for theirs
+            self.unlink()  # remove old journals: SQLite would apply them to the new file
         self.make()
         connection = self.connect()
         try:
@@ -142,22 +141,25 @@ class PrivateSqliteFile:
         return self._try_lock(fcntl.LOCK_EX)
 
     def share(self) -> bool:
-        """Take the shared lock, which lets other mounts in; False while one has the exclusive."""
+        """Take the shared lock, so that other mounts can use the file.
+
+        :returns: False while another mount has the exclusive lock.
+        """
         return self._try_lock(fcntl.LOCK_SH)
 
     def release(self) -> None:
-        """Say that this process no longer uses the file. May be called again."""
+        """Release the lock: this process no longer uses the file. May be called again."""
         for descriptor in (self._lock, self.folder):
             if descriptor >= 0:
                 os.close(descriptor)
         self._lock = self.folder = -1
 
     def connect(self) -> sqlite3.Connection:
-        """Open a connection in autocommit mode, for any thread that guards it.
+        """Open a connection in autocommit mode. Threads that share it must use a lock.
 
         :raises sqlite3.Error: the file is no database, or cannot be opened.
         """
-        # The real path of the checked folder: no link on it, and nobody else can put one there.
+        # The real path of the checked folder has no link, and no other user can make one in it.
         # SQLite gives its journals the mode of the file.
         path = os.fsencode(f"{real_path(self.folder)}/{self.path.name}")
         connection = sqlite3.connect(
@@ -177,7 +179,7 @@ class PrivateSqliteFile:
         return connection
 
     def unlink(self) -> None:
-        """Remove the file and its journals; needs the exclusive lock. :raises OSError: it stays."""
+        """Remove the file and its journals; needs the exclusive lock. :raises OSError: failed."""
         for suffix in _SUFFIXES:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path.name + suffix, dir_fd=self.folder)
@@ -202,11 +204,11 @@ class PrivateSqliteFile:
 
 
 def harden(connection: sqlite3.Connection) -> None:
-    """Set what holds for every connection, also for one to a database in memory."""
-    # The schema of a file from elsewhere may not run anything.
+    """Set the pragmas of every connection, also of a database in memory."""
+    # The schema of a file must not call functions that could do harm.
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    # Sorting and statements' journals leave no copies of the data in /tmp.
+    # Temporary files of sorting and of statement journals would leave copies of the data in /tmp.
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
@@ -218,7 +220,7 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # SQLite ends some by itself, when the disk is full for one.
+        # SQLite itself rolls back after some errors, such as a full disk; ROLLBACK then fails.
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise

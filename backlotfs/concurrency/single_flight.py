@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One call at a time per key: callers that come while it runs get its result, or its error."""
+"""One call at a time per key: callers that come while a call runs get its result or its error."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class SingleFlight(Generic[K, T]):
             return flight, True
 
     def fly(self, key: K, call: Callable[[], T]) -> None:
-        """Run ``call`` for a key whose `join` said so; all waiters get its result or error."""
+        """Run ``call`` after `join` returned True; all waiters get its result or error."""
         with self._lock:
             flight = self._flights[key]
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001  # whatever it is belongs to those who wait
+        except BaseException as error:  # noqa: BLE001  # every waiter gets the error
             self._land(key)
             flight.set_exception(error)
         else:
@@ -45,9 +45,9 @@ class SingleFlight(Generic[K, T]):
             flight.set_result(result)
 
     def run(self, key: K, call: Callable[[], T], *, timeout_s: float | None = None) -> T:
-        """Call, or wait for the call that is under way.
+        """Run ``call``, or wait for the call that runs already.
 
-        :raises TimeoutError: when another's call takes longer than ``timeout_s``.
+        :raises TimeoutError: the call of another caller takes longer than ``timeout_s``.
         """
         flight, ours = self.join(key)
         if ours:

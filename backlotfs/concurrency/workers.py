@@ -21,9 +21,9 @@ IDLE_S = 20.0
 
 
 class Workers:
-    """A pool that starts a thread whenever a job finds none idle, up to a limit; FIFO beyond it.
+    """A pool that starts a thread for a job if no thread is idle, up to a limit; jobs are FIFO.
 
-    Threads: `submit` from any. A job that raises is logged and forgotten.
+    Any thread may call `submit`. The exception of a job is logged and dropped.
     """
 
     def __init__(self, limit: int, name: str) -> None:
@@ -39,8 +39,8 @@ class Workers:
     def submit(self, job: Callable[[], None], *, next_here: bool = False) -> None:
         """Run ``job`` on a thread of the pool, soon.
 
-        :param next_here: the caller is the last step of a job of this pool: its thread takes the
-            next one, so no other has to be woken.
+        :param next_here: the caller is a job of this pool that ends now. Its thread takes the next
+            job, so no other thread has to be woken.
         """
         with self._wake:
             self._jobs.append(job)
@@ -56,7 +56,7 @@ class Workers:
             name = f"{self._name}-{self._started}"
         try:
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        except RuntimeError:  # the system has no thread for us now: those that run do the job
+        except RuntimeError:  # the system has no thread left: the job waits for one that runs
             with self._wake:
                 self._threads -= 1
             events.NO_THREAD.log(log, pool=self._name)
@@ -74,5 +74,5 @@ class Workers:
                 job = self._jobs.popleft()
             try:
                 job()
-            except Exception as error:  # noqa: BLE001  # the thread goes on with the next
+            except Exception as error:  # noqa: BLE001  # the thread continues with the next job
                 events.JOB_FAILED.log(log, pool=self._name, failure=error)

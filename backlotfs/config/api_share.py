@@ -11,12 +11,12 @@ from backlotfs.errors import SettingsError
 
 _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 WHOLE = Fraction(1)
-#: A smaller one is a slip: less than a call a day of 300 a minute.
+#: A smaller share is a mistake: of 300 calls a minute it is less than one call a day.
 _LEAST = Fraction(1, 500_000)
 
 
 def parse_share(text: str) -> Fraction | None:
-    """The share that a text names, such as ``1/100`` or ``2.5%``; None if it is none."""
+    """The share in a text such as ``1/100`` or ``2.5%``; None: the text is not a share."""
     found = _PART.fullmatch(text.strip())
     if found is None:
         return None
@@ -31,9 +31,9 @@ def parse_share(text: str) -> Fraction | None:
 
 
 def share_of(text: str, named: Mapping[str, Fraction]) -> Fraction:
-    """The share that a text names, itself or by the name that the profile gives it.
+    """The share for a text: a share such as ``1/100``, or a name from the profile.
 
-    :raises SettingsError: it is none.
+    :raises SettingsError: the text is neither.
     """
     share = named.get(text.strip()) or parse_share(text)
     if share is not None:
@@ -45,7 +45,7 @@ def share_of(text: str, named: Mapping[str, Fraction]) -> Fraction:
 def parse_named_shares(value: object) -> dict[str, Fraction]:
     """The shares of a profile's ``api_shares = { NAME = "1/100" }``.
 
-    :raises SettingsError: it is no such table.
+    :raises SettingsError: the value is not such a table.
     """
     named: dict[str, Fraction] = {}
     for name, text in value.items() if isinstance(value, dict) else [("", None)]:

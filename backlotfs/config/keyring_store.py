@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Secrets in the desktop's key store (GNOME Keyring, KWallet …), by the extra `keyring`.
+"""Secrets in the desktop's key store (GNOME Keyring, KWallet …); needs the extra `keyring`.
 
 A secret is saved under the name of a service (`SERVICE`, or another from the profile) and the API
 key. Logging in unlocks the store, so a mount at boot cannot use it.
@@ -39,7 +39,7 @@ def secret_of(service: str, api_key: str) -> str:
 def save_secret(service: str, api_key: str, secret: str) -> None:
     """Save the secret; replaces an earlier one.
 
-    :raises SettingsError: there is no store, it is locked, or it would save plain text.
+    :raises SettingsError: there is no store, it is locked, or it saves secrets as plain text.
     """
     keyring = _keyring()
     store = keyring.get_keyring()
@@ -67,5 +67,5 @@ def _keyring() -> ModuleType:
 
 
 def _unusable(error: Exception) -> SettingsError:
-    # the type only: the message of a store may contain anything
+    # show only the type: the message of a store may contain a secret
     return SettingsError(f"the key store cannot be used: {type(error).__name__}; {_ELSEWHERE}")

@@ -10,7 +10,7 @@ from backlotfs.errors import SettingsError
 
 
 class ListenAddress(NamedTuple):
-    """An address to listen on. :ivar host: an IP address; empty: all of this machine."""
+    """An address to listen on. :ivar host: an IP address; empty: all addresses of this machine."""
 
     host: str
     port: int
@@ -22,9 +22,9 @@ class ListenAddress(NamedTuple):
 
 
 def parse_listen_address(text: str) -> ListenAddress:
-    """Read an address. Names other than ``localhost`` are refused: they may change their address.
+    """Read an address. Host names other than ``localhost`` are refused: their address may change.
 
-    :raises SettingsError: it is none.
+    :raises SettingsError: the text is not such an address.
     """
     host, colon, digits = text.strip().rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")

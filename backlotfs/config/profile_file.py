@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The profile file ``config.toml``: what a profile may contain, and how it is read and written.
 
-tomlkit reads and writes the file, so comments and order of everything else in it stay as they are.
-Written files are private (0600) and replaced as a whole. The reference is made from `PROFILE_KEYS`.
+tomlkit reads and writes the file, so all other content keeps its comments and its order. Written
+files are private (0600) and replaced as a whole. `PROFILE_KEYS` is the source of the reference in
+the documentation.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 class ProfileKey:
     """One key of ``[profiles.NAME]``.
 
-    :ivar kind: of the value: ``text``, ``list of texts``, ``text or list of words``, ``table of
-        texts``.
-    :ivar default: what applies without it, in words. :ivar meaning: one or two sentences.
+    :ivar kind: type of the value: ``text``, ``list of texts``, ``text or list of words``, ``table
+        of texts``.
+    :ivar default: the value if the key is absent, for people. :ivar meaning: one or more sentences.
     """
 
     name: str
@@ -140,9 +141,9 @@ def is_profile_name(name: str) -> bool:
 def read_profile(
     path: Path, name: str | None, *, remedy: str = "create it: backlotfs config init"
 ) -> tuple[str, dict[str, Any]]:
-    """The name and the settings of one profile; without a name, of the only one in the file.
+    """The name and the settings of one profile; without a name, of the only profile in the file.
 
-    :param remedy: what to do if there is no such file.
+    :param remedy: text for the error: what to do if the file does not exist.
 
     :raises SettingsError: the file is missing, malformed or readable by others, it has no such
         profile, or the profile has an unknown key; says what to do.
@@ -169,9 +170,9 @@ def read_profile(
 
 
 def check_profile_file(path: Path) -> None:
-    """Check what holds for the whole file, whatever its profiles are.
+    """Check the file, but not the content of its profiles.
 
-    :raises SettingsError: it is missing, malformed or readable by others; says what to do.
+    :raises SettingsError: the file is missing, malformed or readable by others; says what to do.
     """
     _profiles(_parse(_private_text(path, "name another one"), path), path)
 
@@ -194,7 +195,7 @@ def profile_names(path: Path) -> list[str]:
 
 
 def read_profiles(path: Path) -> dict[str, Any]:
-    """All profiles by name, whatever they hold; none if there is no file.
+    """All profiles by name, with unchecked content; none if there is no file.
 
     :raises SettingsError: the file cannot be read, or is not valid.
     """
@@ -202,11 +203,11 @@ def read_profiles(path: Path) -> dict[str, Any]:
 
 
 def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
-    """Write the profile ``[profiles.NAME]``; an existing one is replaced, all others stay.
+    """Write the profile ``[profiles.NAME]``; replace an existing one, and keep all others.
 
-    The file gets the mode 0600, a folder that is created 0700.
+    The file gets the mode 0600. Folders that are created get the mode 0700.
 
-    :raises SettingsError: the file cannot be read or written; it is unchanged.
+    :raises SettingsError: the file cannot be read or written, and is unchanged.
     """
     import tomlkit
 
@@ -242,9 +243,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def remove_profile(path: Path, name: str) -> None:
-    """Remove the profile ``[profiles.NAME]``; the rest of the file stays as it is.
+    """Remove the profile ``[profiles.NAME]``; everything else in the file stays as it is.
 
-    :raises SettingsError: the file cannot be read or written; it is unchanged.
+    :raises SettingsError: the file cannot be read or written, and is unchanged.
     """
     import tomlkit
 
@@ -260,10 +261,10 @@ def remove_profile(path: Path, name: str) -> None:
 
 
 def read_private(path: Path) -> str:
-    """The text of a file that no other user can read, replace or have created.
+    """The text of a file that no other user can read or replace, or has created.
 
-    :raises SettingsError: another user can; the message has the command that repairs it.
-    :raises OSError, UnicodeDecodeError: it cannot be read.
+    :raises SettingsError: another user can, or has; the message has the command that repairs it.
+    :raises OSError, UnicodeDecodeError: the file cannot be read.
     """
     try:
         return decoded(read_secret(path))
@@ -272,18 +273,18 @@ def read_private(path: Path) -> str:
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError) -> SettingsError:
-    """Say why a file cannot be read, and what to do."""
+    """The error for a file that cannot be read: it says why, and what to do."""
     if isinstance(error, UnicodeDecodeError):
         return SettingsError(f"{path} is not written in UTF-8; save it as UTF-8")
     return SettingsError(f"{path} cannot be read: {error.strerror}; see: ls -l {path}")
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file as editors of all systems write it, without a byte order mark.
+    """The text of a file that any editor has written, without a byte order mark.
 
-    UTF-8; or UTF-16, where its byte order mark says so.
+    The file is UTF-16 if it begins with the byte order mark of UTF-16, and else UTF-8.
 
-    :raises UnicodeDecodeError: it is neither.
+    :raises UnicodeDecodeError: the file is neither.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
@@ -310,7 +311,7 @@ def _profiles(document: TOMLDocument, path: Path) -> dict[str, Any]:
 
 
 def _text_of(path: Path) -> str:
-    """The text of the file, even if others can read it: `write_profile` makes it private."""
+    """The text of the file, even if others can read the file: writing it makes it private."""
     try:
         folder, name = open_place(path, make=False)
     except FileNotFoundError:
@@ -333,8 +334,8 @@ def _text_of(path: Path) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a new file beside the old one, sync it, and rename it over the old one."""
-    folder, name = open_place(path, make=True)  # follows a link, so the link stays
+    """Write a new file in the same folder, sync it, and rename it over the old one."""
+    folder, name = open_place(path, make=True)  # follows a link: its target is replaced
     made = f".{name}.{os.getpid()}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

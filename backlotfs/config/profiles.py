@@ -64,7 +64,7 @@ def config_path() -> Path:
 
 
 def own_config_path() -> Path:
-    """The profile file of this user, also if there is none yet."""
+    """The path of this user's profile file, which may not exist yet."""
     return Path(platformdirs.user_config_dir("backlotfs")) / "config.toml"
 
 
@@ -74,21 +74,21 @@ def init_command(config: Path | None) -> str:
 
 
 def is_local(url: str) -> bool:
-    """Whether an address, with or without its scheme, is of this machine."""
+    """Whether an address, with or without its scheme, is an address of this machine."""
     return re.match(r"(https?://)?(localhost|127\.[0-9.]+|\[::1\])(:|/|\Z)", url) is not None
 
 
-#: The variables that say which library is meant, and whose.
+#: The variables that identify a library and its account.
 _OF_LIBRARY = frozenset(
     {"BACKLOT_API_URL", "BACKLOT_API_KEY", "BACKLOT_API_SECRET", "BACKLOT_CDN_URL"}
 )
 
 
 def environ_for(profile: str | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables that count for a URL ``backlot://PROFILE/PATH``.
+    """The environment for a URL ``backlot://PROFILE/PATH``.
 
-    On a command line they override a profile. A URL names its library: they count only for one
-    without a profile.
+    For a command, the variables of a library override a profile. For a URL with a profile they are
+    left out, because the profile names the library.
     """
     if profile is None:
         return environ
@@ -111,9 +111,9 @@ def load_account(
 ) -> Account:
     """Collect the account from all places, and redact its key and secret in all later log lines.
 
-    :param api_key: of a program that has it, as `api_secret`; no option of a command.
+    :param api_key: given by a program, like ``api_secret``; commands have no such options.
     :param allow_source_hosts: added to those of the profile.
-    :param proxy: from the command line, so it may hold no password.
+    :param proxy: from the command line, so it must not contain a password.
     :raises SettingsError: a setting is missing, malformed or readable by others; says what to do.
     """
     file = file_to_read(environ, config=config, profile=profile, api_url=api_url or api_key)
@@ -169,7 +169,7 @@ def load_account(
 def find_proxy(
     environ: Mapping[str, str], option: str | None, setting: str | None = None
 ) -> Proxy | None:
-    """The proxy of an option, else of the environment, else of a profile; None without one.
+    """The proxy of an option, else of the environment, else of a profile; None: no proxy is set.
 
     Its password is redacted in all later log lines.
 
@@ -191,7 +191,7 @@ def find_proxy(
 def checked_url(url: str) -> str:
     """The address of an API, without blanks around it and with its scheme in lower case.
 
-    :raises SettingsError: it is none; says how to write one.
+    :raises SettingsError: the text is not such an address; says how to write one.
     """
     url = url.strip()
     scheme, mark, rest = url.partition("://")
@@ -228,7 +228,7 @@ def _to_have_profiles(config: Path | None) -> str:
     """What to do where there is no profile file."""
     if config is not None:
         return f"is its path right? create it: {init_command(config)}"
-    if os.geteuid() == 0:  # by sudo or mount(8), where the user's own is not read
+    if os.geteuid() == 0:  # with sudo or mount(8), the user's own file is not read
         copied = f"install -D -m 600 ~USER/.config/backlotfs/config.toml {SYSTEM_CONFIG}"
         return f"as root, create it: {init_command(None)}; or copy a user's: {copied}"
     return f"create it: {init_command(None)}"
@@ -237,7 +237,7 @@ def _to_have_profiles(config: Path | None) -> str:
 def _secret(
     environ: Mapping[str, str], entry: dict[str, Any], api_key: str
 ) -> tuple[str | None, SecretOrigin, str]:
-    """The secret, the kind of its place, and that place in words."""
+    """The secret, the kind of place that it came from, and the place in words."""
     given = _variable(environ, "BACKLOT_API_SECRET")
     if given:
         return given, *_named(SecretOrigin.ENVIRONMENT)
@@ -296,7 +296,7 @@ def _run(command: object) -> str:
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    """The value of a variable, without the mark and line end that `export X="$(cat …)"` leaves."""
+    """The value of a variable, without a byte order mark and white space around it."""
     return environ.get(name, "").removeprefix("\ufeff").strip() or None
 
 

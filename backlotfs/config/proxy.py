@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP proxy through which the API and the source hosts are reached: ``http://HOST:PORT``.
 
-It may hold a name and a password, which are secrets like the API's. So they may be in a profile and
-in the environment, and not in an option, which every user of the machine can read.
+Its address may contain a name and a password, which are secrets like the API's. So they may be in a
+profile or in the environment, but not in an option, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from backlotfs.errors import SettingsError
 
-#: Kinds of proxies that a message names.
+#: Kinds of proxies that an error message may name: they cannot be a part of a password.
 _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h", "ftp")
 _FORM = "http://proxy.example:3128"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy; as a text ``HOST:PORT``. Neither that nor the `repr` shows a secret.
+    """An HTTP proxy. Its `str` (``HOST:PORT``) and its `repr` contain no secret.
 
     :ivar host: without brackets. :ivar credentials: ``NAME:PASSWORD``, or empty.
     """
@@ -30,12 +30,12 @@ class Proxy:
     credentials: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
-        """``HOST:PORT``, for messages and for the proxy's own name."""
+        """``HOST:PORT``, for messages."""
         return host_and_port(self.host, self.port)
 
     @property
     def url(self) -> str:
-        """The setting in full, with the password: for a file that nobody else can read."""
+        """The complete setting with the password, for a file that no other user can read."""
         name, _, password = self.credentials.partition(b":")
         userinfo = f"{quote(name, safe='')}:{quote(password, safe='')}@" if name else ""
         return f"http://{userinfo}{self}"
@@ -49,7 +49,7 @@ class Proxy:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show: the password and what is sent of it."""
+        """The texts that must be redacted: name and password, the password, and their Base64."""
         if not self.credentials:
             return ()
         text = self.credentials.decode("utf-8", "replace")
@@ -65,9 +65,9 @@ def parse_proxy(text: str, where: str, *, public: bool = False) -> Proxy:
     """The proxy of a setting.
 
     :param where: the name of the setting, for messages.
-    :param public: every user can read the setting: no password may be in it.
-    :raises SettingsError: it is no HTTP proxy, or has a password that it may not have. The message
-        says what to write, and shows no text that may be a password.
+    :param public: every user can read the setting, so it must not contain a name or password.
+    :raises SettingsError: the text is no HTTP proxy, or ``public`` and has a name or password. The
+        message says what to write, and contains no text that may be a password.
     """
     text = text.strip()
     if public and "@" in text:
@@ -78,7 +78,7 @@ def parse_proxy(text: str, where: str, *, public: bool = False) -> Proxy:
     url = text if "://" in text else f"http://{text}"
     wrong = _fault(url)
     if wrong is not None:
-        # of a text with a password no part is shown: it may be cut in the wrong place
+        # show no part of a text with a password: it may be split at the wrong place
         shown, hint = (f" {text!r}", "")
         if "@" in text:
             shown, hint = "", ", and percent-encode all but letters and digits in the password"

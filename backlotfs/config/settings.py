@@ -37,11 +37,11 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def ignored_proxy(environ: Mapping[str, str], host: str) -> str | None:
-    """The name of a proxy variable that curl or `requests` would obey for a host; None without one.
+    """The name of a proxy variable that curl or `requests` would use for a host; None: no such one.
 
-    Its value is never shown, because it may hold a password.
+    Its value is never shown, because it may contain a password.
     """
-    # imported here because it takes 20 ms and few need it; typeshed lacks it
+    # imported here because the import takes 20 ms; typeshed lacks the function
     from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
     names = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy", "HTTP_PROXY")
@@ -53,7 +53,7 @@ def ignored_proxy(environ: Mapping[str, str], host: str) -> str | None:
 
 
 def hint_at_ignored_proxy(environ: Mapping[str, str], host: str) -> str:
-    """What to do if a host is only reached through the proxy of a variable; empty without one."""
+    """A hint for a host that may need the proxy of a variable; empty without `ignored_proxy`."""
     variable = ignored_proxy(environ, host)
     if variable is None:
         return ""
@@ -64,7 +64,7 @@ def hint_at_ignored_proxy(environ: Mapping[str, str], host: str) -> str:
 
 
 class SecretOrigin(Enum):
-    """The kind of place that the API secret came from; the value is for people."""
+    """The kind of place that the API secret came from; the values are texts for people."""
 
     ENVIRONMENT = "the environment"
     PROGRAM = "the program"
@@ -91,7 +91,7 @@ class Account:
     :ivar ca_bundle: PEM file with the authorities to trust instead of the system's.
     :ivar allow_source_hosts: hosts, ``*.domains`` and networks that sources may be on.
     :ivar api_timeout_s: longest silence of the API in seconds.
-    :ivar proxy: all connections to the API and to sources go through it; None: directly.
+    :ivar proxy: the proxy of all connections to the API and to sources; None: they are direct.
     :ivar api_shares: the profile's names for shares of the account's API credits.
     """
 
@@ -135,7 +135,7 @@ class Quota:
         return int(whole_bytes * self.share) if self.size is None else min(self.size, whole_bytes)
 
 
-#: The part of the disk cache for pinned files; the rest is for files that are only read.
+#: The part of the disk cache for pinned files; the other part is for files that are only read.
 PIN_QUOTA = Quota(0.8)
 
 
@@ -151,11 +151,11 @@ class NameMode(StrEnum):
 LAYOUTS = ("flat", "labels", "dates", "by-id")
 #: What a program gets for a file of unknown size; the first is the default.
 UNSIZED = ("wait", "hide", "fail")
-#: How the mount speaks to the kernel; ``auto`` is the session on Linux, else fusepy.
+#: How the mount communicates with the kernel; ``auto`` is ``session`` on Linux, else ``fusepy``.
 FUSE_BINDINGS = ("auto", "session", "fusepy")
 #: Whether listings of folders contain their ``.sh_thumbnails``.
 SHARED_THUMBNAILS = ("hidden", "listed")
-#: File system types of a mount: its own, and one that programs know as remote.
+#: File system types of a mount: its own, and one that programs recognize as remote.
 SUBTYPES = ("backlotfs", "sshfs")
 
 
@@ -168,12 +168,12 @@ class MountSettings:
     :ivar pin_quota: part of the disk cache for pinned files.
     :ivar bandwidth_bytes_s: limit for all transfers together; 0: no limit.
     :ivar cache_dir: folder of the catalog, the blocks and the URLs.
-    :ivar keep_urls: save signed URLs for the next mount; None: if the secret is in a file too.
+    :ivar keep_urls: save signed URLs for the next mount; None: only if the secret is in a file.
     :ivar forget_urls: delete the URLs that earlier mounts saved.
     :ivar layouts: how assets are arranged in folders; several become top-level folders.
     :ivar names: how files are named: ``original``, ``always-id`` or ``portable``.
     :ivar stat_timeout_s: limit for a `stat`, including waits for API credits; None: the default
-        limit for silence, which does not include them.
+        limit (`TimeLimits.stat_s`), which does not include waits for API credits.
     :ivar read_timeout_s: the same for an open or a read.
     :ivar credit_wait_s: longest wait for an API credit.
     :ivar api_share: part of the account's API credits that this process may use.
@@ -182,12 +182,12 @@ class MountSettings:
     :ivar passthrough: whether the kernel may read complete files of the disk cache itself.
     :ivar no_wait: names of programs that never wait for sizes.
     :ivar metadata_ttl_s: an older listing is refreshed when the mount is used.
-    :ivar max_assets: largest number of records in a listing; a longer one is taken as endless.
-    :ivar max_listing_bytes: the same for the total size of its unpacked answers.
+    :ivar max_assets: largest number of records in a listing; a longer listing fails.
+    :ivar max_listing_bytes: largest total size of the unpacked answers of a listing, likewise.
     :ivar types: presented asset types; empty: all types that have a source.
     :ivar statuses: presented statuses; empty: all.
     :ivar include: rules of the assets that are shown; none: all. See `catalog.choice`.
-    :ivar exclude: rules of the assets that are not.
+    :ivar exclude: rules of the assets that are not shown.
     :ivar sidecars: add a ``.json`` with the metadata beside each source.
     :ivar shared_thumbnails: one of `SHARED_THUMBNAILS`; None: no such folders.
     :ivar captions: fetch the captions of each asset and add them beside its source.

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All time limits of the network: of hosts, of the API, and of the work and waits around them.
+"""All time limits of the network: for hosts, for the API, and for operations that use them.
 
 An outer limit is longer than each limit inside it, for every ``--api-timeout``, ``--stat-timeout``
-and ``--read-timeout``: otherwise a slow part would be waited for in one place and given up in
-another, or the first of several ways would use up the time of all. `TimeLimits.nested` lists the
-pairs.
+and ``--read-timeout``. Otherwise the outer operation would end while an inner one still has time,
+or the first of several attempts would use the time of all. `TimeLimits.nested` lists the pairs.
 
-When a program's wait for a `stat` or a read ends, the work goes on: its result is kept, and the
-next attempt finds it. So these waits may be shorter than the work, and a longer one makes the limit
-of the work longer.
+When a program's wait for a `stat` or a read ends, the probe or fetch continues: its result is kept,
+and the next attempt uses it. So such a wait may be shorter than the limit of the probe. If the user
+sets a longer wait, the limit of the probe grows with it.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from dataclasses import dataclass
 
 from backlotfs.untrusted_numbers import decimal_number
 
-#: The default: a page of 500 assets at 40 ms each takes 20 s.
+#: The default of ``--api-timeout``: a page of 500 assets at 40 ms each takes 20 s.
 API_TIMEOUT_S = 25.0
-#: The minimum: a request to the other side of the world takes parts of a second.
+#: The minimum of ``--api-timeout``: a request to any place of the world takes less than a second.
 LEAST_API_TIMEOUT_S = 1.0
 #: The minimum of ``--read-timeout``.
 LEAST_READ_TIMEOUT_S = 1.0
@@ -28,35 +27,35 @@ LEAST_READ_TIMEOUT_S = 1.0
 MOST_TIMEOUT_S = 86_400.0
 
 # One host.
-#: Look-up of the name, all addresses, a proxy's answer, TLS. A TCP and TLS handshake takes three
-#: round trips: 4 s leaves room for one lost packet.
+#: Limit for a connection: look-up of the name, all addresses, a proxy's answer and TLS together. A
+#: TCP and TLS handshake takes three round trips, so 4 s are enough if one packet is lost.
 CONNECT_S = 4.0
-#: An attempt to connect that takes longer gets company by one to the host's next address.
+#: After this time without a connection, the host's next address is tried too.
 ATTEMPT_DELAY_S = 0.25
-#: Look-up of the API host's name, when its addresses are to vouch for a source.
+#: Limit for the look-up of the API host. Its addresses decide which private sources are allowed.
 API_LOOK_UP_S = 2.0
-#: Between two looks at the exchanges under way: one ends at most so much too late.
+#: Time between two checks of all running exchanges; an exchange ends at most this much too late.
 WATCHDOG_S = 0.1
-#: From the first byte of an answer's head to its last; a server sends it in one piece.
+#: Limit for the head of an answer after its first byte; a server sends the head in one piece.
 HEAD_TIMEOUT_S = 3.0
-#: The answer of an address that never answered, where the host has another one. A page of one
-#: asset, which is the first call of the API, and a byte of a source take parts of a second.
+#: Limit for the answer of an address that never answered, if the host has another address. A page
+#: of one asset (the first API call) and a byte of a source take less than a second.
 UNPROVEN_S = 3.0
-#: A body of a few kilobytes: one byte of a source, or what an error says.
+#: Limit for a body of a few kilobytes: one byte of a source, or an error message.
 SMALL_BODY_S = 3.0
-#: Without a byte for so long, a transfer from a source host counts as stalled.
+#: A transfer from a source host counts as stalled after this time without a byte.
 STALL_TIMEOUT_S = 10.0
 #: The longest pause between two attempts at one request.
 MAX_RETRY_DELAY_S = 8.0
 
 # The API.
-#: A whole exchange: 64 KiB/s bring a page of 500 assets in 16 s.
+#: Limit for a whole exchange; at 64 KiB/s a page of 500 assets takes 16 s.
 EXCHANGE_TIMEOUT_S = 60.0
-#: The CDN host's answer, connecting included: the API's own host can be asked instead.
+#: Limit for the CDN host's answer, including the connection; then the API's own host is used.
 CDN_PATIENCE_S = 3.0
-#: No new attempt at the first call of a command begins later. It is no limit of an attempt.
+#: The first API call of a command is not tried again after this time. This is no limit of a try.
 UNREACHABLE_S = 3.5
-#: Time for everything else in an operation: connections, one byte of the source.
+#: Time for everything in an operation except the API's answer: connections, one byte of the source.
 _BESIDE_S = 5.0
 
 # Work and waits.
@@ -67,9 +66,9 @@ CREDIT_WAIT_S = 3600.0
 #: A program that copies waits so long for a `stat` or an open, so that a copy survives an outage of
 #: a few minutes.
 COPY_S = 300.0
-#: The first listing of a library: 1 000 000 assets need 2000 calls. And each later one.
+#: The first listing of a library, and each later one: 1 000 000 assets need 2000 calls.
 _FIRST_LISTING_S, _SYNC_S = 1800.0, 3600.0
-#: A command that lists a library, such as `ls`.
+#: The API calls of a command that lists a library, such as `ls`.
 _COMMAND_S = 900.0
 #: One preview image, and the command's wait for it.
 PREVIEW_S, PREVIEW_ANSWER_S = 30.0, 45.0
@@ -93,9 +92,9 @@ def parse_duration_s(text: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Time limits in seconds that follow from what the user asked for.
+    """Time limits in seconds that depend on the options of the user.
 
-    :ivar answer_s: the longest silence of the API before and within an answer.
+    :ivar answer_s: ``--api-timeout``: longest silence of the API before and within an answer.
     :ivar asked_stat_s: ``--stat-timeout``; None: not given. :ivar asked_read_s: ``--read-timeout``.
     """
 
@@ -110,9 +109,9 @@ class TimeLimits:
 
     @property
     def unproven_s(self) -> float:
-        """Limit for the answer of an address that never answered, where there is another one.
+        """Limit for the answer of an address that never answered, if the API has another address.
 
-        Four of them leave half of the time to a host that is slow at all of them.
+        After four such addresses, half of the time is left for an API that is just slow.
         """
         return min(UNPROVEN_S, self.answer_s / 8)
 
@@ -120,7 +119,7 @@ class TimeLimits:
     def exchange_s(self) -> float:
         """Limit for one whole exchange with the API.
 
-        An API that takes its whole time before it answers has as much again for the answer.
+        If the API uses all of ``answer_s`` before its answer, the same time is left for the answer.
         """
         return max(EXCHANGE_TIMEOUT_S, 2 * self.answer_s)
 
@@ -136,9 +135,10 @@ class TimeLimits:
 
     @property
     def source_s(self) -> float:
-        """Limit for a probe or a fetch that a mount makes, whoever waits for it.
+        """Limit for a probe or a fetch of a mount, for any waiting program.
 
-        At least as long as a program waits, because the next attempt uses the result.
+        At least ``--stat-timeout`` and ``--read-timeout``. A program that copies waits longer
+        (`copy_s`), for several attempts.
         """
         return max(self.probe_s, self.asked_stat_s or 0.0, self.asked_read_s or 0.0)
 
@@ -159,7 +159,7 @@ class TimeLimits:
 
     @property
     def copy_s(self) -> float:
-        """The same for a program that copies: long enough for a second attempt."""
+        """Limit for a `stat` or an open of a program that copies: enough for two attempts."""
         return max(COPY_S, 2 * self.source_s)
 
     @property

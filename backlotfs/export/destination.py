@@ -3,13 +3,13 @@
 
 Names come from a library that is not trusted, and other users may be able to write in DEST. So
 every component below DEST is opened by itself, relative to the folder above it, and must be a
-folder there; a symbolic link, a pipe or a device is an error that names it. DEST's own path is what
-the user typed: links in it are followed as usual.
+folder. A symbolic link, a pipe or a device is an error, and the message names it. The path of DEST
+itself was typed by the user: links in it are followed as usual.
 
-Files that are not finished live in the *workspace*, the folder ``.backlotfs-export`` in DEST, which
-no other user can enter. No exported file may have its name, nor that of the manifest. A finished
-file is *published* from there: the descriptor whose digest was computed gets its name, and the
-result is looked up again from DEST before the file counts as verified.
+Unfinished files are in the *workspace*, the folder ``.backlotfs-export`` in DEST, which no other
+user can enter. No exported file may have the name of the workspace or of the manifest. When a file
+is finished, it is *published*: the file of the descriptor whose digest was computed gets its name.
+Then the name is looked up again from DEST, before the file counts as verified.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from backlotfs.log.terminal import printable
 
 WORKSPACE = ".backlotfs-export"
 MANIFEST = "MANIFEST.sha256"
-#: The times of sources, where the disk may not keep them.
+#: The file with the times of sources, for disks that may not keep them.
 TIMES = ".backlotfs-export.times"
 _RESERVED = frozenset({WORKSPACE.casefold(), MANIFEST.casefold(), TIMES.casefold()})
-#: Folders in folders that `Destination.files` looks into: each costs a descriptor meanwhile.
+#: The depth of folders that `Destination.files` looks into. Each level keeps a descriptor open.
 MOST_DEPTH = 128
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: Names in the workspace that no later export needs.
+#: The beginning and the end of names in the workspace that no later export needs.
 PROBE, _NEW = "probe-", ".new"
-#: How often a file is opened anew that another process locks or removes at the same time.
+#: How often a file is opened again if another process locks or removes it at the same time.
 _LOCK_ATTEMPTS = 4
-#: Without O_NONBLOCK the open of a pipe that took the place of a file would wait for a writer.
+#: O_NONBLOCK: if a pipe has replaced a file, the open does not wait for a writer.
 READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: linkat(2) answers these where there are no hard links, or no /proc.
+#: The errors of linkat(2) where there are no hard links, or no /proc.
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOENT, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 )
 
-#: Flags of renameat2(2): fail if something has the new name; swap two names.
+#: Flags of renameat2(2): fail if the new name exists; exchange two names.
 _NOREPLACE, _EXCHANGE = 1, 2
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _SOMETHING_CAME = (
@@ -63,10 +63,10 @@ class UnsafeDestination(BacklotError):
 
 
 def is_reserved(name: str) -> bool:
-    """Whether some disk could take ``name`` for the workspace, the manifest or the times.
+    """Whether a disk might take ``name`` for that of the workspace, the manifest or the times.
 
-    Disks exist that ignore case, invisible characters, spaces and dots at the end, or what comes
-    after a colon. Only the first component counts: ``News/MANIFEST.sha256`` is an ordinary file.
+    Some disks ignore case, invisible characters, spaces and dots at the end, or the text after a
+    colon. Only the first component counts: ``News/MANIFEST.sha256`` is an ordinary file.
     """
     first = unicodedata.normalize("NFKC", name.partition("/")[0].partition(":")[0])
     visible = "".join(letter for letter in first if unicodedata.category(letter) != "Cf")
@@ -74,7 +74,7 @@ def is_reserved(name: str) -> bool:
 
 
 def split(name: str) -> tuple[list[str], str]:
-    """The folders of a name below DEST, from the top, and its last component.
+    """Split a name below DEST into its folders, from the top, and its last component.
 
     :raises UnsafeDestination: a component would lead out of its folder.
     """
@@ -85,7 +85,7 @@ def split(name: str) -> tuple[list[str], str]:
 
 
 def kind_of(mode: int) -> str:
-    """The kind of file that a ``st_mode`` is of, in words."""
+    """The kind of a file with this ``st_mode``, in words."""
     kinds = {
         stat.S_IFREG: "a file",
         stat.S_IFDIR: "a folder",
@@ -104,7 +104,7 @@ def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
 
 
 def look(name: str, folder: int) -> os.stat_result | None:
-    """The status of an entry of an open folder, of a link itself; None if there is none."""
+    """The status of an entry of an open folder; of a link, its own status; None: no such entry."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def write_all(descriptor: int, data: memoryview) -> None:
 class Destination:
     """An opened DEST. Any thread may use it; names are paths below DEST, with ``/``.
 
-    :ivar times: how exactly its disk keeps times.
+    :ivar times: how exactly the disk of DEST keeps times.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -132,13 +132,13 @@ class Destination:
 
     @classmethod
     def open(cls, path: Path, *, make: bool = False) -> Self:
-        """Open the folder, and make it first if ``make``. :raises OSError: there is none."""
+        """Open the folder; if ``make``, make it first. :raises OSError: it cannot be opened."""
         if make:
             path.mkdir(parents=True, exist_ok=True)
         return cls(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
 
     def __enter__(self) -> Self:
-        """Use it as a context manager: the end closes it."""
+        """Return the destination itself; the end of the ``with`` block closes it."""
         return self
 
     def __exit__(self, *_failure: object) -> None:
@@ -149,13 +149,13 @@ class Destination:
     def folder(
         self, names: Sequence[str], *, make: bool = False, for_writing: bool = False
     ) -> Iterator[int]:
-        """Walk down from DEST; the descriptor of the last folder, closed at the end.
+        """Open the folder with these names, from DEST down; yield its descriptor, close it later.
 
-        :param names: its components, from the top; none: DEST itself.
-        :param make: make the folders that are missing; they are synced.
-        :param for_writing: files are to get names there, out of the workspace.
-        :raises UnsafeDestination: one is not a folder, or not one that can be used.
-        :raises OSError: one is missing, or cannot be opened or made.
+        :param names: the components of its path, from the top; none: DEST itself.
+        :param make: make the folders that are missing, and sync them.
+        :param for_writing: files will be published in this folder.
+        :raises UnsafeDestination: a component is not a folder, or is a folder that cannot be used.
+        :raises OSError: a folder is missing, or cannot be opened or made.
         """
         current = os.dup(self.descriptor)
         try:
@@ -206,9 +206,10 @@ class Destination:
         return one.st_size == other.st_size and self.times.same(one.st_mtime_ns, other.st_mtime_ns)
 
     def same_entry(self, one: os.stat_result | None, other: os.stat_result | None) -> bool:
-        """Whether both are the same, unchanged, or both are None.
+        """Whether both are the same, unchanged entry, or both are None.
 
-        An inode number alone does not say so: disks give that of a removed file to the next.
+        An inode number alone does not show that: a disk may give the number of a removed file to
+        the next file.
         """
         if one is None or other is None:
             return one is other
@@ -216,10 +217,10 @@ class Destination:
         return same_kind and same_file(one, other) and self.same_state(one, other)
 
     def look(self, name: str) -> os.stat_result | None:
-        """The status of what has this name, of a link itself; None if nothing has.
+        """The status of the entry with this name; of a link, its own status; None: no such entry.
 
-        :raises UnsafeDestination: what should be a folder on the way is something else.
-        :raises OSError: it cannot be looked at.
+        :raises UnsafeDestination: a component above it is not a folder.
+        :raises OSError: it cannot be looked up.
         """
         parents, leaf = split(name)
         try:
@@ -229,9 +230,9 @@ class Destination:
             return None
 
     def look_at_file(self, name: str) -> os.stat_result | None:
-        """As `look`, where only an exported file, or nothing, may be.
+        """The status of the regular file with this name; None if there is no entry.
 
-        :raises UnsafeDestination: it is not a regular file, or is one of export's own.
+        :raises UnsafeDestination: the entry is not a regular file, or is a file of export itself.
         """
         found = self.look(name)
         if found is None:
@@ -244,17 +245,17 @@ class Destination:
         return found
 
     def open_file(self, name: str) -> int:
-        """Open a regular file for reading; its descriptor.
+        """Open a regular file for reading; return its descriptor.
 
-        :raises UnsafeDestination: it, or a folder on the way, is a link or something else.
-        :raises OSError: it is missing, or cannot be read.
+        :raises UnsafeDestination: the file or a folder above it is a link or something else.
+        :raises OSError: the file is missing or cannot be read.
         """
         parents, leaf = split(name)
         with self.folder(parents) as folder:
             return open_regular(leaf, folder, printable(name))
 
     def holds(self, name: str, status: os.stat_result) -> bool:
-        """Whether ``name`` is still this very file, not written to, with no link on the way."""
+        """Whether ``name`` is still this same file, unchanged, and no folder above it is a link."""
         try:
             found = self.look(name)
         except (UnsafeDestination, OSError):
@@ -262,10 +263,10 @@ class Destination:
         return self.same_entry(found, status)
 
     def files(self) -> Iterator[str]:
-        """The names of everything below DEST that is no folder, without the workspace.
+        """The names of everything below DEST that is not a folder, without the workspace.
 
-        Folders that cannot be read are left out. Below `MOST_DEPTH` folders, only the folder is
-        named.
+        Folders that cannot be read are left out. Of a folder more than `MOST_DEPTH` levels down,
+        only the name of the folder itself is included.
         """
         return self._files(self.descriptor, [])
 
@@ -282,7 +283,7 @@ class Destination:
                 yield "/".join(below)
                 continue
             with contextlib.suppress(OSError, UnsafeDestination):
-                # from the folder above, not from DEST: the way down may be made long
+                # From the folder above, not from DEST, because the path may be very long.
                 descriptor = self._step(folder, below, make=False)
                 try:
                     self._check(descriptor, below, for_writing=False)
@@ -291,9 +292,11 @@ class Destination:
                     os.close(descriptor)
 
     def leftover(self) -> Workspace | None:
-        """The workspace that this user's unfinished export left, for reading; None: there is none.
+        """Open the workspace that an unfinished export of this user left; None if there is none.
 
-        The caller closes it. :raises SettingsError: another user may have made it.
+        It is for reading only. The caller closes it.
+
+        :raises SettingsError: another user may have made it.
         """
         try:
             descriptor = os.open(WORKSPACE, _FOLDER, dir_fd=self.descriptor)
@@ -314,9 +317,9 @@ class Destination:
         return Workspace(self, descriptor, has_links=False)
 
     def claim(self) -> Workspace:
-        """Make the workspace, or take over the one of an earlier export, and lock it.
+        """Make the workspace, or use the one of an earlier export again, and lock it.
 
-        :raises SettingsError: another export holds it, or another user may have made it.
+        :raises SettingsError: another export has locked it, or another user may have made it.
         :raises OSError: it cannot be made.
         """
         while True:
@@ -340,12 +343,13 @@ class Destination:
             os.close(descriptor)
 
     def _try_out(self, folder: int) -> bool:
-        """Create a file in an open folder, and tell whether this disk has hard links.
+        """Create a file in an open folder, and return whether this disk has hard links.
 
-        The new file shows the owner and mode that the disk gives to files of this user: exFAT and
-        SMB may know neither, and NFS may change the number of root. The folder must have the same.
+        The new file shows which owner and mode the disk gives to files of this user: exFAT and SMB
+        may store neither, and NFS may change the user number of root. The folder must have the same
+        owner, and must not be open to others if the disk keeps modes.
 
-        :raises SettingsError: it has not.
+        :raises SettingsError: the folder may belong to another user.
         """
         status = os.fstat(folder)
         if status.st_dev != self._device:
@@ -363,7 +367,7 @@ class Destination:
                 raise SettingsError(self._not_ours(status))
             second = f"{name}-link"
             try:
-                # some FUSE file systems give each name of a file an inode number of its own
+                # Some FUSE file systems give each name of a file its own inode number.
                 return _link(descriptor, folder, second) and same_file(look(second, folder), made)
             finally:
                 with contextlib.suppress(FileNotFoundError):
@@ -386,15 +390,15 @@ class Destination:
 class Workspace:
     """The private folder in DEST: unfinished files, checkpoints, the journal, a new manifest.
 
-    Nothing else is in it. Any thread may use it.
+    It has no other files. Any thread may use it.
 
-    :ivar has_links: a file of this disk can have two names, and keeps its inode number.
+    :ivar has_links: whether a file of this disk can have two names with the same inode number.
     """
 
     def __init__(self, destination: Destination, descriptor: int, *, has_links: bool) -> None:
         """Take over ``descriptor``. `Destination.claim` makes one.
 
-        :param has_links: a file of this disk can have two names.
+        :param has_links: see the attribute.
         """
         self._destination = destination
         self._descriptor = descriptor
@@ -402,11 +406,11 @@ class Workspace:
         self._naming = threading.Lock()
 
     def __enter__(self) -> Self:
-        """Use it as a context manager: the end closes it, and removes it if it is empty."""
+        """Return the workspace itself; the end of the ``with`` block closes it."""
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        """Close it; unfinished files stay for the next export."""
+        """Remove it if it is empty, and close it; unfinished files stay for the next export."""
         try:
             with contextlib.suppress(OSError):
                 os.rmdir(WORKSPACE, dir_fd=self._destination.descriptor)
@@ -414,16 +418,16 @@ class Workspace:
             self.close()
 
     def close(self) -> None:
-        """Close it, and leave it as it is."""
+        """Close it without removing it."""
         os.close(self._descriptor)
 
     def folds_case(self) -> bool:
-        """Whether names that differ in case only are one name on this disk, by its own name."""
+        """Whether this disk ignores case in names; tested with the name of the workspace."""
         other = WORKSPACE.upper()
         found = look(other, self._destination.descriptor)
         if found is None or same_file(found, os.fstat(self._descriptor)):
             return found is not None
-        # exFAT by FUSE gives each spelling an inode of its own, but lists one name
+        # exFAT by FUSE gives each spelling its own inode number, but lists only one name.
         return other not in os.listdir(self._destination.descriptor)
 
     def names(self) -> list[str]:
@@ -435,7 +439,7 @@ class Workspace:
         return look(name, self._descriptor)
 
     def open_for_reading(self, name: str) -> BinaryIO | None:
-        """Open a file; None: it is not there. :raises UnsafeDestination: it is no file."""
+        """Open a file; None: it is not there. :raises UnsafeDestination: it is not a file."""
         try:
             return open(open_regular(name, self._descriptor, f"{WORKSPACE}/{name}"), "rb")
         except FileNotFoundError:
@@ -457,22 +461,22 @@ class Workspace:
                 return descriptor
             os.close(descriptor)
         self.remove(name)
-        # 0666 through the umask, as cp would make it: it keeps that when it is published
+        # The mode is 0666 with the umask, as with cp, because the published file keeps this mode.
         return os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._descriptor)
 
     def open_alone(self, name: str) -> int:
-        """As `open`, and lock the file until it is closed.
+        """Open a file as `open` does, and lock it until it is closed.
 
-        A worker that was given up may still write to the file that it has open. It keeps that one,
-        and the name is given to an empty file.
+        A worker that was given up may still have the file open and write to it. In this case the
+        worker keeps its file, and the name is given to a new, empty file.
 
-        :raises OSError: it cannot be made.
+        :raises OSError: the file cannot be made.
         """
         for attempt in range(_LOCK_ATTEMPTS):
             descriptor = self.open(name)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # another process may have removed it meanwhile; some disks change inode numbers
+                # Another process may have removed the file; some disks change inode numbers.
                 is_last = attempt == _LOCK_ATTEMPTS - 1
                 if is_last or same_file(os.fstat(descriptor), self.look(name)):
                     return descriptor
@@ -485,7 +489,7 @@ class Workspace:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     def replace(self, name: str, data: bytes) -> None:
-        """Replace a file by these bytes, synced and in one step, or leave it as it is.
+        """Replace the content of a file by these bytes, synced and atomically.
 
         :raises OSError: nothing was changed.
         """
@@ -512,23 +516,24 @@ class Workspace:
         name: str,
         expected: os.stat_result | None,
     ) -> None:
-        """Give an open file of the workspace its name in DEST, and sync that.
+        """Give an open file of the workspace its name in DEST, and sync the folder.
 
-        The file of this descriptor gets the name, whatever happened to names meanwhile. When this
-        returns, it is there, inside DEST and with no link on the way.
+        The file of this descriptor gets the name, even if other programs change names meanwhile.
+        When this returns, the file is inside DEST, and no folder above it is a link.
 
-        :param unfinished: its name in the workspace.
-        :param sealed: its status when its digest was compared.
-        :param expected: what has the name now and is to be replaced; None: nothing has.
-        :raises UnsafeDestination: another program was in the way; the file is not there then.
-        :raises OSError: of the disk.
+        :param unfinished: the name of the file in the workspace.
+        :param sealed: the status of the file when its digest was compared.
+        :param expected: the file that has the name now and is to be replaced; None: there is none.
+        :raises UnsafeDestination: another program interfered; the file does not get the name.
+        :raises OSError: the disk is full or fails.
         """
         parents, leaf = split(name)
         with self._destination.folder(parents, make=True, for_writing=True) as folder:
             with self._naming:
                 self._place(unfinished, descriptor, sealed, folder, leaf, expected)
             if not self._destination.holds(name, sealed):
-                if same_file(look(leaf, folder), sealed):  # in a folder that was moved away
+                # The folder may have been moved away, with the file in it.
+                if same_file(look(leaf, folder), sealed):
                     os.unlink(leaf, dir_fd=folder)
                 raise UnsafeDestination(
                     "its place in the destination was changed by another program meanwhile; "
@@ -553,7 +558,7 @@ class Workspace:
         if not self._destination.same_entry(found, expected):
             raise UnsafeDestination(_SOMETHING_CAME)
         if expected is None and self.has_links and _link(descriptor, folder, leaf):
-            with contextlib.suppress(OSError):  # `open` knows it by its two names
+            with contextlib.suppress(OSError):  # `open` replaces a file that has two names
                 self.remove(unfinished)
             return
         if not same_file(self.look(unfinished), sealed):
@@ -566,7 +571,7 @@ class Workspace:
             self._exchange(unfinished, folder, leaf, expected)
 
     def _rename_to_nothing(self, unfinished: str, folder: int, leaf: str) -> None:
-        """:raises UnsafeDestination: something has the name by now."""
+        """Rename the file. :raises UnsafeDestination: something has the new name by now."""
         try:
             if rename_with(_NOREPLACE, unfinished, self._descriptor, leaf, folder):
                 return
@@ -575,9 +580,9 @@ class Workspace:
         os.rename(unfinished, leaf, src_dir_fd=self._descriptor, dst_dir_fd=folder)
 
     def _exchange(self, unfinished: str, folder: int, leaf: str, expected: os.stat_result) -> None:
-        """Replace what has the name, and check that it was what was expected.
+        """Replace the file that has the name, and check that it was the expected one.
 
-        :raises UnsafeDestination: it was not; it gets its name back where the disk can do that.
+        :raises UnsafeDestination: it was another one; its name is restored if the disk can do that.
         """
         try:
             exchanged = rename_with(_EXCHANGE, unfinished, self._descriptor, leaf, folder)
@@ -593,11 +598,13 @@ class Workspace:
 
 
 def open_regular(name: str, folder: int, shown: str) -> int:
-    """Open a regular file of an open folder for reading; its descriptor.
+    """Open a regular file of an open folder for reading; return its descriptor.
 
-    Its kind is checked before, as opening a device can have effects, and after.
+    The kind of the file is checked before the open, because opening a device can have effects, and
+    again after it.
 
-    :raises UnsafeDestination: it is a link or something else. :raises OSError: it cannot be read.
+    :raises UnsafeDestination: it is a link or something else.
+    :raises OSError: it cannot be read.
     """
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISREG(found.st_mode):
@@ -610,7 +617,7 @@ def open_regular(name: str, folder: int, shown: str) -> int:
 
 
 def reserved_reason() -> str:
-    """Why a file with a name of export's own is not exported."""
+    """The reason why a file with a name that export uses itself is not exported."""
     return (
         f"{WORKSPACE}, {MANIFEST} and {TIMES} in the destination are export's own; to export a "
         "file of such a name, name its folder without a slash at the end, or another destination"
@@ -618,9 +625,10 @@ def reserved_reason() -> str:
 
 
 def _link(descriptor: int, folder: int, leaf: str) -> bool:
-    """Give an open file a name that nothing has; False: this disk has no hard links.
+    """Give an open file another name; False: this disk has no hard links.
 
-    :raises UnsafeDestination: something has the name. :raises OSError: it cannot be done.
+    :raises UnsafeDestination: the name exists already.
+    :raises OSError: the disk is full or fails.
     """
     try:
         os.link(f"/proc/self/fd/{descriptor}", leaf, dst_dir_fd=folder, follow_symlinks=True)
@@ -634,10 +642,10 @@ def _link(descriptor: int, folder: int, leaf: str) -> bool:
 
 
 def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: int) -> bool:
-    """renameat2(2), which Python does not have; False: this system or disk cannot do it.
+    """Call renameat2(2), which Python does not have; False: the system or disk cannot do it.
 
     :param flags: `_NOREPLACE` or `_EXCHANGE`.
-    :raises OSError: it cannot be done.
+    :raises OSError: the call failed.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     call = getattr(libc, "renameat2", None)  # glibc has it since 2.28, musl since 1.2.6
@@ -652,7 +660,7 @@ def rename_with(flags: int, name: str, folder: int, new_name: str, new_folder: i
 
 
 def _remove_remains(folder: int) -> None:
-    """Remove from the workspace what a killed export could not remove or rename."""
+    """Remove from the workspace the temporary files of a killed export."""
     for name in os.listdir(folder):
         if name.startswith(PROBE) or name.endswith(_NEW):
             os.unlink(name, dir_fd=folder)

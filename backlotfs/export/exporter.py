@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exporter copies many files at once; it skips unchanged ones and names failed ones."""
+"""The exporter copies many files at once, skips unchanged files, and reports failed ones."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from backlotfs.export.room import Room
 from backlotfs.export.times import Comparison
 from backlotfs.namespace.naming import portable
 
-#: Errors that may pass: the mount or its host was slow, or the source was replaced meanwhile.
+#: Errors after which another attempt may succeed: the mount or its host was slow, or the source
+#: was replaced.
 _PASSING = frozenset({errno.ETIMEDOUT, errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR})
-#: What disks answer that cannot hold a name: exFAT, NTFS and SMB refuse some characters.
+#: The errors of disks that cannot store a name: exFAT, NTFS and SMB refuse some characters.
 _NAME_REFUSED = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENOENT})
 ATTEMPTS = 3
-#: Device and number.
+#: Device number and inode number.
 _Inode: TypeAlias = tuple[int, int]
 RETRY_PAUSE_S = 2.0
-#: Bytes that are read at once, in flight or in memory; and of one file.
+#: Limits for the bytes that are being read, in flight or in memory: of all files, and of one file.
 ROOM_BYTES, MOST_OF_ONE_BYTES = 256 * 1024 * 1024, 128 * 1024 * 1024
-#: Opens a source for reading without its path; None: it can only be read by its path.
+#: Opens a source to be read without its path; None: the source can only be read by its path.
 OpenDirect = Callable[[Item], DirectSource | None]
 
 
@@ -49,9 +50,9 @@ class SameName(BacklotError):
 class State(StrEnum):
     """The result of one file.
 
-    COPIED and VERIFIED: the bytes in DEST were read from the disk and are those of the source.
-    UNCHANGED: DEST has a file of an earlier export with the size and time of the source, as far as
-    its disk keeps times; nothing was read.
+    COPIED and VERIFIED: the bytes in DEST were read from the disk and equal those of the source.
+    UNCHANGED: DEST has a file of an earlier export with the size and time of the source (as exactly
+    as its disk keeps times); nothing was read.
     """
 
     COPIED = "copied"
@@ -65,9 +66,9 @@ class State(StrEnum):
 class Outcome:
     """One file of an export and its result.
 
-    :ivar sha256: its digest, if this export computed it.
-    :ivar reason: why it failed.
-    :ivar can_pass: the same export, run again, may succeed for a file that failed.
+    :ivar sha256: the digest of the file, if this export computed it.
+    :ivar reason: why the export of the file failed.
+    :ivar can_pass: whether a failed file may succeed if the same export is run again.
     """
 
     name: str
@@ -87,8 +88,8 @@ def planned(
 ) -> list[Outcome]:
     """Plan an export without doing it.
 
-    :param destination: None: there is no such folder yet.
-    :param records: of its earlier exports.
+    :param destination: None: the folder does not exist yet.
+    :param records: the records of earlier exports into it.
     """
     return [
         settled(item, destination, records, overwrite=overwrite).outcome
@@ -98,10 +99,10 @@ def planned(
 
 
 class Settled(NamedTuple):
-    """What is known of an item before anything is read.
+    """The facts about an item before anything is read.
 
-    :ivar outcome: None: it has to be copied.
-    :ivar found: the file that has its name now.
+    :ivar outcome: the result; None: the item has to be copied.
+    :ivar found: the file that has the item's name now.
     :ivar is_certain: False: an outcome of UNCHANGED has to be checked by reading both files.
     """
 
@@ -152,7 +153,7 @@ def settled(
 
 
 class Exporter:
-    """Copies items into a destination whose workspace was claimed."""
+    """Copies items into a destination. Its workspace must be claimed before."""
 
     def __init__(
         self,
@@ -169,15 +170,16 @@ class Exporter:
     ) -> None:
         """Do nothing yet.
 
-        :param jobs: most files at a time. Of large files fewer are read at a time.
+        :param jobs: the limit for files at a time. Fewer large files are read at a time.
         :param overwrite: replace files that no export made.
-        :param checksum: compare what looks unchanged byte by byte, and copy it if it differs.
-        :param moved: gets the count of bytes written or compared, from any thread; less than 0 for
-            what has to be written again.
-        :param finished: gets each outcome as it is known, on the thread of `run`.
-        :param direct: opens a source for reading without its path. It is used for the first attempt
+        :param checksum: compare files that seem unchanged byte by byte; copy those that differ.
+        :param moved: called with the number of bytes written or compared, from any thread; the
+            number is negative for bytes that have to be written again.
+        :param finished: called with each outcome as soon as it is known, on the thread of `run`.
+        :param direct: opens a source to be read without its path. It is used for the first attempt
             at a file.
-        :param stop: set at Ctrl-C, so that ``direct`` stops waiting; None: it need not know.
+        :param stop: set when Ctrl-C ends the export, so that ``direct`` stops waiting; None:
+            ``direct`` is not told.
         """
         self._destination = destination
         self._workspace = workspace
@@ -194,9 +196,9 @@ class Exporter:
         self._names: dict[_Inode, str] = {}
 
     def run(self, items: Sequence[Item]) -> list[Outcome]:
-        """Export all items; their outcomes, in the same order.
+        """Export all items; return their outcomes, in the same order.
 
-        In the end each file is looked at again: it must still be there, with no link on the way.
+        At the end each file is looked up again: it must still be there, without a link in its path.
         Ctrl-C ends the export; complete files are in the manifest, parts stay for the next export.
 
         :raises SettingsError: the manifest is damaged, or another program changed it.
@@ -221,7 +223,7 @@ class Exporter:
         return [self._looked_at_again(future.result(), manifest) for future in futures]
 
     def _looked_at_again(self, outcome: Outcome, manifest: ManifestWriter) -> Outcome:
-        """The outcome, or a failure if the exported file is gone."""
+        """Return the outcome, or a failure if the exported file is no longer there."""
         if outcome.name not in self._kept or self._is_there(outcome.name):
             return outcome
         manifest.forget(outcome.name)
@@ -244,7 +246,7 @@ class Exporter:
         if found is None:
             return False
         kept = self._kept[name]
-        # exFAT gives a file another inode number when it has not been used for a while
+        # exFAT gives a file another inode number when the file was not used for a while.
         is_same = same_file(found, kept) or not self._workspace.has_links
         return is_same and self._destination.same_state(found, kept)
 
@@ -255,10 +257,10 @@ class Exporter:
             self._names[_inode_of(status)] = name
 
     def _check_alias(self, name: str, found: os.stat_result) -> None:
-        """:raises SameName: the disk takes another item's name for this one."""
+        """Check that no other item has this name on the disk. :raises SameName: one has it."""
         with self._lock:
             first = self._names.get(_inode_of(found), name)
-        # a file with two names is not lost when one of them is replaced: it was linked to save room
+        # A file with two hard links was linked to save space: replacing one name keeps the other.
         if first != name and found.st_nlink == 1:
             raise SameName(same_name_reason(first))
 
@@ -316,7 +318,7 @@ class Exporter:
                 refused = _refused_name(item, error)
                 reason, can_pass = refused or reason_of(error), refused is None
                 if direct is not None and error.errno == errno.EAGAIN:
-                    continue  # what came is kept; the rest comes by its path
+                    continue  # the bytes that arrived are kept; the path is used for the others
                 if error.errno not in _PASSING:
                     break
             except BacklotError as error:
@@ -329,9 +331,9 @@ class Exporter:
 
 
 class _Progress:
-    """Counts the bytes of one attempt, which are taken back when the attempt fails.
+    """Counts the bytes of one attempt, and takes them back when the attempt fails.
 
-    Not when the export is stopped: its parts stay for the next export.
+    They are not taken back if the export was stopped, because its parts stay for the next export.
     """
 
     def __init__(self, moved: Callable[[int], None], stop: threading.Event) -> None:
@@ -354,7 +356,7 @@ def _inode_of(status: os.stat_result) -> _Inode:
 
 
 def _refused_name(item: Item, error: OSError) -> str | None:
-    """Why the disk does not take the name of an item; None: the error is about something else."""
+    """Why the disk does not accept the name of an item; None: the error has another cause."""
     if error.errno not in _NAME_REFUSED or all(
         part == portable(part) for part in item.name.split("/")
     ):

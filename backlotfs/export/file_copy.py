@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies one file from its source to its name in DEST, through a *part* in the workspace.
 
-A part has a *checkpoint*: how much of it is synced, the digest of that, and the size and time of
-the source. An export that was cut off continues there if the part still begins with those bytes and
-the source is the same version; else it starts again.
+A part has a *checkpoint*: how many of its bytes are synced, their digest, and the size, time and
+validator of the source. An export that was cut off continues from there if the part still begins
+with these bytes and the source is the same version. Otherwise the copy starts again.
 """
 
 from __future__ import annotations
@@ -37,28 +37,31 @@ from backlotfs.export.manifest import ManifestWriter
 from backlotfs.export.room import UNLIMITED, Room
 
 PIECE_BYTES: Final = 1024 * 1024
-#: A sync stalls the copy for a moment; what was written after the last one is lost by a cut.
+#: Bytes between two checkpoints. The sync of a checkpoint stalls the copy for a moment. If the
+#: export is killed, the bytes after the last checkpoint are lost.
 CHECKPOINT_BYTES: Final = 256 * 1024 * 1024
-#: A longer file is read back in steps while the rest of it is written: at its end little is left.
+#: Bytes after which a part is read back while the rest is being written. So at the end of a long
+#: file little is left to be read back.
 BEHIND_BYTES: Final = 32 * 1024 * 1024
-#: A checkpoint has four short values; more is not read.
+#: A checkpoint has five short values; more bytes are not read.
 _MOST_NOTE_BYTES: Final = 4096
 _NOT_AS_MADE: Final = "is not in the destination as its worker left it; run this again"
 PART, CHECKPOINT = ".part", ".checkpoint"
 
 
 Hash: TypeAlias = "hashlib._Hash | xxhash.xxh3_128"
-#: Reads the bytes of a source from an offset to the end, so many of them ahead.
+#: Reads a source from an offset (the first argument) to the end. The second argument is the number
+#: of bytes to read ahead.
 Pieces = Callable[[int, int], Iterator[memoryview]]
 
 
 class ReadBackDiffers(BacklotError):
-    """The disk returns other bytes than were written to it."""
+    """The disk returns other bytes than those that were written to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The state of a source, which tells its versions apart."""
+    """The size and time of a source, by which its versions differ."""
 
     size_bytes: int
     mtime_ns: int
@@ -67,7 +70,7 @@ class Version:
 class DirectSource(NamedTuple):
     """A source that can be read without its path.
 
-    :ivar pieces: raises EAGAIN where it cannot go on.
+    :ivar pieces: reads the source; raises EAGAIN if it cannot continue.
     """
 
     version: Version
@@ -75,7 +78,7 @@ class DirectSource(NamedTuple):
 
 
 class MadePart(NamedTuple):
-    """A part that was sealed: what is published has to be exactly this."""
+    """The state of a sealed part. A part is published only if it still has this state."""
 
     digest: str
     size_bytes: int
@@ -83,9 +86,9 @@ class MadePart(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A copy that has the bytes of its source.
+    """The result for a copy that has the same bytes as its source.
 
-    :ivar status: of the copy.
+    :ivar status: the status of the copy.
     :ivar source_ns: the modification time of the source that was read.
     """
 
@@ -106,32 +109,32 @@ def copy_file(
     direct: DirectSource | None = None,
     room: Room = UNLIMITED,
 ) -> tuple[os.stat_result, str]:
-    """Copy ``item`` to its name below DEST; the status of the copy and its digest.
+    """Copy ``item`` to its name below DEST; return the status of the copy and its digest.
 
-    The manifest gets the digest before the file gets its name, and loses it if that fails.
+    The digest is added to the manifest before the file gets its name, and removed if that fails.
 
-    :param expected: what has the name now and is to be replaced; None: nothing has.
-    :param moved: gets the count of bytes as they are written; at first of those an earlier export
-        left.
-    :param stop: set: give up, keeping what is there for the next export.
-    :param direct: the source, to be read without its path if it is the version that is there; None:
-        it is read by its path.
-    :param room: holds back while too much is being read in this way for other files.
+    :param expected: the file that has the name now and is to be replaced; None: there is none.
+    :param moved: called with the number of bytes that were written; first with the number of bytes
+        that an earlier export left.
+    :param stop: when it is set, the copy ends, and its part is kept for the next export.
+    :param direct: reads the source without its path, if the source still has this version; None:
+        the source is read by its path.
+    :param room: waits while too many bytes of other files are being read directly.
     :raises ReadBackDiffers: see `Part.seal`.
     :raises UnsafeDestination: see `Workspace.publish`.
     :raises Interrupted: ``stop`` was set.
-    :raises OSError: of reading or of writing; what was written is kept for the next export.
+    :raises OSError: reading or writing failed; the written bytes are kept for the next export.
     """
     go_on = _going_on(stop)
     with _opened(item) as source:
         folders, _ = split(item.name)
         with destination.folder(folders, make=True, for_writing=True):
-            pass  # report what is wrong there before hours of copying
+            pass  # so that an unusable folder is reported before hours of copying
         part = Part(workspace, item.name, source.version, go_on)
         try:
             moved(part.length_bytes)
             pieces, ahead_bytes = None, PIECE_BYTES
-            # The mount was asked before the source was opened: it may be replaced since.
+            # `direct` was made before the source was opened, so the source may be another version.
             if direct is not None and direct.version == source.version:
                 pieces, ahead_bytes = direct.pieces, source.version.size_bytes - part.length_bytes
             with room.taken(ahead_bytes, go_on) as window_bytes:
@@ -162,19 +165,21 @@ def publish_part(
     *,
     expected: os.stat_result | None,
 ) -> os.stat_result:
-    """Give a part that another process made its name below DEST; the status of the copy.
+    """Give a part that another process made its name below DEST; return the status of the copy.
 
-    :param source_ns: the modification time of its source.
-    :param expected: what has the name now and is to be replaced; None: nothing has.
-    :raises UnsafeDestination: the part is not there as it was made; see `Workspace.publish` too.
-    :raises OSError: of the disk.
+    :param source_ns: the modification time of the source.
+    :param expected: the file that has the name now and is to be replaced; None: there is none.
+    :raises UnsafeDestination: the part is not as it was made; or see `Workspace.publish`.
+    :raises OSError: the disk is full or fails.
     """
     part = part_key(name) + PART
     file = workspace.open_for_reading(part)
     if file is None:
         raise UnsafeDestination(_NOT_AS_MADE)
     with file:
-        try:  # until it has its name: a worker that was given up empties what it can lock
+        # The lock is kept until the file has its name: a worker that was given up empties a part
+        # that it can lock.
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UnsafeDestination(_NOT_AS_MADE) from None
@@ -198,7 +203,7 @@ def _recorded(
     sealed: os.stat_result,
     source_ns: int,
 ) -> Iterator[None]:
-    """Record a digest for as long as the file gets its name; withdraw it if that fails."""
+    """Record a digest before the file gets its name; withdraw the digest if that fails."""
     manifest.record(name, made.digest, sealed, source_ns)
     try:
         yield
@@ -211,12 +216,13 @@ def _recorded(
 def compare_file(
     item: Item, destination: Destination, moved: Callable[[int], None], stop: threading.Event
 ) -> Compared | None:
-    """Read a source and its copy, from the disk, and compare them.
+    """Read a source and its copy, the copy from the disk, and compare them.
 
-    :param moved: gets the count of bytes as the source is read.
+    :param moved: called with the number of bytes of the source that were read.
     :returns: None: the copy has other bytes.
     :raises UnsafeDestination: the copy is not a file, or was changed meanwhile.
-    :raises Interrupted: ``stop`` was set. :raises OSError: one of them cannot be read.
+    :raises Interrupted: ``stop`` was set.
+    :raises OSError: one of them cannot be read.
     """
     go_on = _going_on(stop)
     found, status = digest_in(destination, item.name, lambda _count: go_on())
@@ -234,10 +240,10 @@ def compare_file(
 def digest_in(
     destination: Destination, name: str, moved: Callable[[int], None]
 ) -> tuple[str, os.stat_result]:
-    """SHA-256 and status of a file below DEST, read from the disk where the system allows it.
+    """SHA-256 and status of a file below DEST, read from the disk if the system allows that.
 
-    :param moved: gets the count of bytes as they are read; what it raises ends the reading.
-    :raises UnsafeDestination: it is not a regular file inside DEST, from beginning to end.
+    :param moved: called with the number of bytes that were read; an exception of it ends the read.
+    :raises UnsafeDestination: it is not a regular file inside DEST, or was changed meanwhile.
     :raises OSError: it cannot be read.
     """
     descriptor = destination.open_file(name)
@@ -254,7 +260,7 @@ def digest_in(
 
 
 def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> hashlib._Hash:
-    """The digest of the first ``length`` bytes; of fewer where the file ends before."""
+    """The digest of the first ``length`` bytes, or of all bytes if the file is shorter."""
     found = hashlib.sha256()
     for data in pieces_of(descriptor, 0, length):
         found.update(data)
@@ -263,7 +269,7 @@ def digest_of(descriptor: int, length: int, moved: Callable[[int], None]) -> has
 
 
 def pieces_of(descriptor: int, start: int, stop: int) -> Iterator[memoryview]:
-    """The bytes from ``start`` to ``stop``, or to the end; each piece is valid until the next."""
+    """Yield the bytes from ``start`` to ``stop`` or the end; each is valid until the next."""
     view = memoryview(bytearray(min(PIECE_BYTES, max(1, stop - start))))
     while start < stop:
         count = os.preadv(descriptor, [view[: stop - start]], start)
@@ -274,7 +280,7 @@ def pieces_of(descriptor: int, start: int, stop: int) -> Iterator[memoryview]:
 
 
 def _going_on(stop: threading.Event) -> Callable[[], None]:
-    """A function to call between two pieces; it raises `Interrupted` once ``stop`` is set."""
+    """Return a function to call between two pieces: it raises `Interrupted` if ``stop`` is set."""
 
     def go_on() -> None:
         if stop.is_set():
@@ -298,10 +304,10 @@ class _Source:
         pieces: Pieces | None = None,
         window_bytes: int = PIECE_BYTES,
     ) -> Iterator[memoryview]:
-        """The bytes from ``offset`` to the end.
+        """Yield the bytes from ``offset`` to the end.
 
-        :param pieces: reads them without the descriptor; None: they are read with it.
-        :raises OSError: it cannot be read, or is not the version that was opened any more.
+        :param pieces: reads the bytes without the descriptor; None: the descriptor is used.
+        :raises OSError: the source cannot be read, or has no longer the version that was opened.
         """
         for data in (pieces or self._read)(offset, window_bytes):
             go_on()
@@ -319,9 +325,9 @@ class _Source:
             offset += count
 
     def close(self) -> None:
-        """Close it; only if that succeeds were all bytes of one version.
+        """Close the source. If this fails, the bytes may be of more than one version.
 
-        :raises OSError: a mount says here that the source was replaced while it was read.
+        :raises OSError: the close failed; a mount reports here that the source was replaced.
         """
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -330,7 +336,7 @@ class _Source:
 
 @contextlib.contextmanager
 def _opened(item: Item) -> Iterator[_Source]:
-    """:raises OSError: it cannot be opened, or is not a file any more."""
+    """Open the source. :raises OSError: it cannot be opened, or is no longer a file."""
     descriptor = os.open(item.source, READ_FILE)
     source = _Source(descriptor)
     try:
@@ -355,11 +361,11 @@ class Part:
     ) -> None:
         """Open the part that an earlier export left of this version, or make a new one.
 
-        :param name: of the file, below DEST.
-        :param go_on: called between pieces as bytes are read back; what it raises ends that.
-        :param validator: of the source, which tells versions apart that have one size and time;
-            None: it is not known.
-        :raises OSError: it cannot be made, or what is there cannot be read.
+        :param name: the name of the file below DEST.
+        :param go_on: called between pieces that are read back; an exception of it ends the read.
+        :param validator: the validator of the source, by which versions with the same size and time
+            differ; None: it is not known.
+        :raises OSError: the part cannot be made, or the one that is there cannot be read.
         """
         self._workspace = workspace
         self._name = name
@@ -369,12 +375,12 @@ class Part:
         self._validator = validator
         self._go_on = go_on
         self._descriptor = workspace.open_alone(self._part)
-        # SHA-256 is for the manifest. Whether the disk has the bytes is told by XXH3 of 128 bits,
-        # which takes a tenth of the time.
+        # SHA-256 is for the manifest. XXH3 with 128 bits verifies what the disk has, and takes a
+        # tenth of the time.
         self._checksum = xxhash.xxh3_128()  # of what was written
         self._found = xxhash.xxh3_128()  # of what was read back
         self._found_bytes = 0
-        self._behind: Future[None] | None = None  # reads back meanwhile, on a thread of `_reader`
+        self._behind: Future[None] | None = None  # the last read back on the thread of `_reader`
         self._reader: ThreadPoolExecutor | None = None
         self._published = False
         self._synced_bytes = 0
@@ -389,7 +395,7 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that was written, in hexadecimal."""
+        """SHA-256 of all bytes of the part, in hexadecimal."""
         return self._hash.hexdigest()
 
     def write(self, data: memoryview) -> None:
@@ -404,7 +410,7 @@ class Part:
             self.keep()
 
     def keep(self) -> None:
-        """Sync it and write a checkpoint, so that a later export can continue here."""
+        """Sync the part and write a checkpoint, so that a later export can continue from it."""
         if self.length_bytes == self._synced_bytes:
             return
         os.fsync(self._descriptor)
@@ -419,7 +425,7 @@ class Part:
         self._synced_bytes = self.length_bytes
 
     def seal(self) -> os.stat_result:
-        """Sync it, give it the source's time, and read it back; its status.
+        """Sync the part, give it the source's time, and read it back; return its status.
 
         The disk may keep another time, or none: see `times`.
 
@@ -427,7 +433,7 @@ class Part:
         :raises OSError: the disk fails.
         """
         os.fsync(self._descriptor)
-        with contextlib.suppress(OSError):  # some disks refuse it, or times that they cannot hold
+        with contextlib.suppress(OSError):  # some disks do not set times, or not all times
             os.utime(self._descriptor, ns=(self._version.mtime_ns, self._version.mtime_ns))
         os.fsync(self._descriptor)
         sealed = os.fstat(self._descriptor)
@@ -444,33 +450,33 @@ class Part:
         return sealed
 
     def publish(self, sealed: os.stat_result, expected: os.stat_result | None) -> None:
-        """Give it its name in DEST: see `Workspace.publish`."""
+        """Give the part its name in DEST: see `Workspace.publish`."""
         self._workspace.publish(self._part, self._descriptor, sealed, self._name, expected)
         self._published = True
         with contextlib.suppress(OSError):
             self._workspace.remove(self._checkpoint)
 
     def leave(self) -> None:
-        """Leave it, sealed, to the process that publishes it: see `publish_part`."""
+        """Let `close` keep the sealed part for the process that calls `publish_part`."""
         self._published = True
 
     def discard(self) -> None:
-        """Remove it."""
-        self._synced_bytes = self.length_bytes  # nothing is left that `keep` could keep
+        """Remove the part and its checkpoint."""
+        self._synced_bytes = self.length_bytes  # `keep` has nothing to save any more
         self._workspace.remove(self._part)
         self._workspace.remove(self._checkpoint)
 
     def close(self) -> None:
-        """Close it; keep what is not published if it can be continued. Never fails."""
+        """Close the part; remove it if it is neither published nor has a checkpoint."""
         if self._reader is not None:
-            self._reader.shutdown()  # its thread uses the descriptor
+            self._reader.shutdown()  # waits, because its thread uses the descriptor
         with contextlib.suppress(OSError):
             if not self._published and not self._synced_bytes:
                 self.discard()
         os.close(self._descriptor)
 
     def _resumable(self) -> tuple[int, hashlib._Hash]:
-        """The length of the part that is proven to be of this version, and its digest."""
+        """The length of the part that is proven to be of this version, and the digest of it."""
         match _note(self._workspace, self._checkpoint):
             case {
                 "size_bytes": int(size_bytes),
@@ -492,11 +498,11 @@ class Part:
         return 0, hashlib.sha256()
 
     def _may_be(self, validator: object) -> bool:
-        """Whether a part with this validator may be of the same version; None: it has none."""
+        """Whether a part with this validator may be of the same version; None: it is unknown."""
         return self._validator is None or validator in (None, self._validator)
 
     def _read_behind(self) -> None:
-        """Have what is written so far synced and read back, unless that is being done already."""
+        """Sync and read back the part so far on another thread, unless that thread is busy."""
         if self._behind is not None:
             if not self._behind.done():
                 return
@@ -510,8 +516,8 @@ class Part:
         self._read_back(length_bytes)
 
     def _read_back(self, length_bytes: int) -> None:
-        """Read on from the disk up to there. It must be synced."""
-        # drop the pages, so that the disk answers and not the page cache
+        """Read the part back from the disk up to this length. The part must be synced."""
+        # The pages are dropped, so that the bytes come from the disk and not from the page cache.
         start, count = self._found_bytes, length_bytes - self._found_bytes
         os.posix_fadvise(self._descriptor, start, count, os.POSIX_FADV_DONTNEED)
         self._read([self._found], start, length_bytes)
@@ -525,7 +531,7 @@ class Part:
 
 
 def discard_part(workspace: Workspace, name: str) -> None:
-    """Remove the part of a published file: an export may be killed just after the publication."""
+    """Remove the part of a published file: an export may be killed just after it publishes."""
     for end in (PART, CHECKPOINT):
         with contextlib.suppress(OSError):
             workspace.remove(part_key(name) + end)
@@ -537,13 +543,13 @@ def part_key(name: str) -> str:
 
 
 def written_bytes(workspace: Workspace, name: str) -> int:
-    """The disk space that the part of a file takes already."""
+    """The disk space that the part of a file already takes."""
     found = workspace.look(part_key(name) + PART)
     return 0 if found is None else found.st_blocks * 512  # st_blocks is in units of 512 bytes
 
 
 def resumable_bytes(workspace: Workspace, item: Item) -> int:
-    """How much of an item the part of an earlier export most likely has; 0: it starts anew."""
+    """How many bytes of an item an earlier export has probably left; 0: the copy starts anew."""
     found = workspace.look(part_key(item.name) + PART)
     if found is None or workspace.look(part_key(item.name) + CHECKPOINT) is None:
         return 0
@@ -553,7 +559,7 @@ def resumable_bytes(workspace: Workspace, item: Item) -> int:
 def discard_renamed(workspace: Workspace, items: Iterable[Item]) -> None:
     """Remove the parts of these items that were begun under other names.
 
-    A part of another source stays: another export may continue it.
+    A part stays if no item has the size and time of its source: another export may continue it.
     """
     kept: set[str] = set()
     versions: set[Version] = set()
@@ -564,7 +570,7 @@ def discard_renamed(workspace: Workspace, items: Iterable[Item]) -> None:
         stem, dot, end = name.rpartition(".")
         if dot + end != CHECKPOINT or stem in kept:
             continue
-        with contextlib.suppress(OSError, UnsafeDestination):  # what is no file of ours stays
+        with contextlib.suppress(OSError, UnsafeDestination):  # entries that are no files stay
             match _note(workspace, name):
                 case {"size_bytes": int(size_bytes), "mtime_ns": int(mtime_ns)} if (
                     Version(size_bytes, mtime_ns) in versions
@@ -574,7 +580,7 @@ def discard_renamed(workspace: Workspace, items: Iterable[Item]) -> None:
 
 
 def _note(workspace: Workspace, checkpoint: str) -> object:
-    """The JSON of a checkpoint; None if there is none, or it is no JSON."""
+    """The JSON of a checkpoint; None if there is no checkpoint or it is not JSON."""
     opened = workspace.open_for_reading(checkpoint)
     if opened is None:
         return None

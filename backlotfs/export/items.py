@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from backlotfs.errors import SettingsError
 from backlotfs.log.terminal import printable
 
-#: Pause before an unknown size is asked for again, and how often. The mount waits for API credits
-#: itself, but not with --stat-timeout or --unsized fail, nor for an API that does not answer.
+#: If a size is not known, it is requested this many times, with this pause. The mount itself waits
+#: for API credits, but not with --stat-timeout or --unsized fail, and not for an API that is down.
 SIZE_PAUSE_S = 5.0
 SIZE_ATTEMPTS = 180
 
@@ -46,11 +46,11 @@ def find_items(
 ) -> tuple[list[Item], list[Problem]]:
     """Find all files of ``sources``, sorted by name, and the paths that cannot be read.
 
-    A source keeps its own name, as with ``cp -r``; of a folder written with a slash at its end
-    only the contents are taken, as with rsync.
+    A source keeps its own name, as with ``cp -r``. Of a folder that is written with a slash at its
+    end, only the contents are taken, as with rsync.
 
-    :param pause: waits so many seconds, for sizes that the mount does not know yet.
-    :raises SettingsError: two sources want the same name.
+    :param pause: waits for so many seconds, if the mount does not know a size yet.
+    :raises SettingsError: two sources would get the same name.
     """
     places: dict[str, str] = {}
     problems: list[Problem] = []
@@ -78,14 +78,14 @@ def find_items(
 def kept_apart(
     items: Iterable[Item], exported: Collection[str], is_there: Callable[[str], bool]
 ) -> tuple[list[Item], list[Problem]]:
-    """Leave out items that would replace another where ``A.mov`` and ``a.mov`` are one name.
+    """Leave out items that would replace another where ``A.mov`` and ``a.mov`` are the same name.
 
-    exFAT, SMB and Mac disks do that. Some of them ignore dots and spaces at the end too.
+    On exFAT, SMB and Mac disks they are. Some of these also ignore dots and spaces at the end.
 
     :param exported: the names of earlier exports into the same folder.
     :param is_there: whether a file of the folder has this name.
-    :returns: the items that have a name of their own there, the first of several included, and
-        what is wrong with the others.
+    :returns: the items that have a name of their own on such a disk (of several items with one
+        name, the first), and the problems of the others.
     """
     before = {folded(name): name for name in exported}
     taken: dict[str, str] = {}
@@ -104,13 +104,13 @@ def kept_apart(
 
 
 def folded(name: str) -> str:
-    """What names have in common that such a disk takes for one."""
+    """Convert a name so that names which such a disk does not distinguish become equal."""
     plain = "/".join(part.rstrip(" .") for part in name.split("/"))
     return unicodedata.normalize("NFC", plain).casefold()
 
 
 def same_name_reason(first: str) -> str:
-    """The reason for an item that is not exported because its name is another's on the disk."""
+    """The reason if an item is not exported because its name equals another's on the disk."""
     return (
         f"is the same name as {printable(first)} for the disk of the destination; "
         "mount with --names portable and export into an empty folder, or choose another disk"

@@ -2,15 +2,16 @@
 """``MANIFEST.sha256``: the digest of every exported file, in the form of sha256sum(1).
 
 ``sha256sum -c MANIFEST.sha256`` in the folder checks a copy on any Unix, without backlotfs.
-Where the disk does not keep the time of a source for sure, a second file has it (`times`): lines of
+If the disk may not keep the exact time of a source, a second file has the times (`times`): lines of
 JSON with name, time of the copy and time of the source.
 
-While an export runs, both go to a journal in its workspace; the files themselves are only ever
+While an export runs, both are written to a journal in its workspace. The two files are only
 replaced as a whole, sorted by name. A line of the journal is JSON: name, digest, size and time of
-the copy, time of the source. It counts if DEST has such a file, as a line may be written and the
-file not published. A line without a digest takes back what the journal said of the name before.
+the copy, time of the source. A line counts only if DEST has such a file, because the line is
+written before the file is published. A line without a digest cancels the earlier lines of the same
+name.
 
-Reading of all three is bounded: other users of DEST can put anything there.
+The size of all three is limited when they are read, because other users of DEST may change them.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from backlotfs.export.destination import (
 from backlotfs.export.times import TimePair
 
 JOURNAL = "journal"
-#: The names that new ones have in the workspace, before they replace those in DEST.
+#: The names in the workspace of the new files, before they replace those in DEST.
 _UNFINISHED = {MANIFEST: "manifest", TIMES: "times"}
-#: As many lines as a listing may have assets, and 200 bytes for each: far more than names take.
+#: By default a listing has at most this many assets. With 200 bytes for each line there is much
+#: more room than names take.
 MOST_LINES = 5_000_000
 MOST_BYTES = 2**30
-#: The longest path of Linux has 4096 bytes: escaped for sha256sum twice, in JSON six times as many.
+#: The longest path of Linux has 4096 bytes. Escaped, it takes up to twice as many for sha256sum,
+#: and up to six times as many in JSON.
 _MOST_LINE_BYTES = 32 * 1024
 _MEND = "correct it, or move it away and export again with --overwrite"
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\Z")
@@ -53,10 +56,10 @@ _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
 
 
 class Records(NamedTuple):
-    """What earlier exports say of the files in DEST, by name.
+    """The records of earlier exports about the files in DEST, by name.
 
-    :ivar digests: of the manifest; a file without one was not exported.
-    :ivar times: of files whose times the disk may not keep.
+    :ivar digests: the digests in the manifest; a file without a digest was not exported.
+    :ivar times: the times of files whose times the disk may not keep.
     """
 
     digests: dict[str, str]
@@ -64,7 +67,7 @@ class Records(NamedTuple):
 
 
 def format_line(name: str, digest: str) -> bytes:
-    """A line as sha256sum writes it; a name with a backslash or line break is escaped."""
+    """Make a line as sha256sum does; a name with a backslash or line break is escaped."""
     raw = os.fsencode(name)
     escaped = re.sub(rb"[\\\n\r]", lambda match: _ESCAPES[match.group()], raw)
     mark = b"\\" if escaped != raw else b""
@@ -72,11 +75,11 @@ def format_line(name: str, digest: str) -> bytes:
 
 
 def parse_lines(text: BinaryIO, what: object) -> dict[str, str]:
-    """Name to digest.
+    """Return the digest of each name.
 
-    :param what: the file, for the message.
-    :raises SettingsError: a line is no line of sha256sum's, names a file outside the folder, or
-        has another digest for a name than a line before; or there are too many lines or bytes.
+    :param what: the file, for error messages.
+    :raises SettingsError: a line is not in the form of sha256sum, names a file outside the folder,
+        or has another digest than an earlier line for the same name; or the file is too large.
     """
     entries: dict[str, str] = {}
     for number, line in enumerate(_bounded_lines(text), start=1):
@@ -102,7 +105,8 @@ def parse_lines(text: BinaryIO, what: object) -> dict[str, str]:
 
 
 def _bounded_lines(text: BinaryIO) -> Iterator[bytes | None]:
-    """The lines with their ends, a long one in pieces; None at the end: there is too much."""
+    """Yield the lines with their ends, long ones in pieces; None at the end: the file is too
+    big."""
     read_bytes = 0
     while line := text.readline(_MOST_LINE_BYTES):
         read_bytes += len(line)
@@ -113,7 +117,7 @@ def _bounded_lines(text: BinaryIO) -> Iterator[bytes | None]:
 
 
 def _inside(name: str) -> str | None:
-    """The name without ``./``; None: it is not of a file in the folder."""
+    """The name without ``./``; None if it does not name a file in the folder."""
     parts = [part for part in name.split("/") if part != "."]
     if not parts or "" in parts or ".." in parts or "\0" in name:
         return None
@@ -121,10 +125,10 @@ def _inside(name: str) -> str | None:
 
 
 def read_records(destination: Destination, workspace: Workspace | None) -> Records:
-    """Read what is written down in DEST of the copies in it.
+    """Read the records in DEST about the copies in it.
 
-    :param workspace: what an export left that was cut off; its journal is read too.
-    :raises SettingsError: the manifest is not one, or a file cannot be read.
+    :param workspace: the workspace that an interrupted export left; its journal is read too.
+    :raises SettingsError: the manifest is malformed, or a file cannot be read.
     """
     records = Records(_read_manifest(destination), _read_times(destination))
     if workspace is not None:
@@ -141,7 +145,7 @@ def _read_manifest(destination: Destination) -> dict[str, str]:
 
 
 def _read_times(destination: Destination) -> dict[str, TimePair]:
-    """The valid lines. Without one, the bytes of a file tell whether it is unchanged."""
+    """Read the valid lines. If the line of a file is missing, its bytes have to be compared."""
     file = _open_own(destination, TIMES)
     times: dict[str, TimePair] = {}
     if file is not None:
@@ -154,9 +158,9 @@ def _read_times(destination: Destination) -> dict[str, TimePair]:
 
 
 def _open_own(destination: Destination, name: str) -> BinaryIO | None:
-    """Open a file of export's own directly in DEST; None: there is none.
+    """Open a file of export itself, directly in DEST; None: there is none.
 
-    :raises SettingsError: it is something else, or cannot be read.
+    :raises SettingsError: it is not a regular file, or cannot be read.
     """
     try:
         return open(open_regular(name, destination.descriptor, name), "rb")
@@ -172,7 +176,7 @@ def _open_own(destination: Destination, name: str) -> BinaryIO | None:
 
 
 def _add_journal(records: Records, destination: Destination, workspace: Workspace) -> None:
-    """Add what was published since the manifest was written."""
+    """Add the records of files that were published after the manifest was written."""
     journal = workspace.open_for_reading(JOURNAL)
     if journal is None:
         return
@@ -203,9 +207,9 @@ def _journal_lines(journal: BinaryIO) -> Iterator[tuple[str, str | None, int, Ti
 
 
 def _json_lines(file: BinaryIO) -> Iterator[list[object]]:
-    """The lists whose first value can be a name.
+    """Yield the lists whose first value can be a name; skip all other lines.
 
-    A loss of power may have torn the last line, others may have written some.
+    The last line may be torn by a loss of power, and other users may have written lines.
     """
     for number, line in enumerate(_bounded_lines(file)):
         if line is None or number >= MOST_LINES:
@@ -241,13 +245,14 @@ def _put(times: dict[str, TimePair], name: str, pair: TimePair | None) -> None:
 class ManifestWriter:
     """Records digests and times as files are finished. Any thread may record.
 
-    :ivar records: what is known, as of now.
+    :ivar records: all records up to now.
     """
 
     def __init__(self, destination: Destination, workspace: Workspace) -> None:
         """Read the manifest and the journal of earlier exports.
 
-        :raises SettingsError: what is there is not a manifest. :raises OSError: no journal.
+        :raises SettingsError: the manifest is malformed, or a file cannot be read.
+        :raises OSError: the journal cannot be read or made.
         """
         self._destination = destination
         self._workspace = workspace
@@ -261,16 +266,18 @@ class ManifestWriter:
         self._written = self._synced = 0  # lines of the journal
         self._sync_failed: OSError | None = None
         _add_journal(self.records, destination, workspace)
-        if self.records != (written, self._written_times):  # what a cut-off export published
+        # The journal has records of an export that was interrupted.
+        if self.records != (written, self._written_times):
             self._write()
         self._journal = workspace.open(JOURNAL)
         os.ftruncate(self._journal, 0)
 
     def record(self, name: str, digest: str, status: os.stat_result, source_ns: int) -> None:
-        """Keep the digest of a file that is there, or is about to get its name.
+        """Record the digest of a file that exists, or that is about to get its name.
 
-        :param status: of the file. :param source_ns: the modification time of its source.
-        :raises OSError: it is not kept.
+        :param status: the status of the file.
+        :param source_ns: the modification time of its source.
+        :raises OSError: the digest is not recorded.
         """
         copy_ns = status.st_mtime_ns
         with self._lock:
@@ -282,12 +289,13 @@ class ManifestWriter:
         try:
             self._sync(written)
         except OSError:
-            with contextlib.suppress(OSError):  # of the journal again; the record goes first
+            # `withdraw` removes the record first; after that the journal fails again.
+            with contextlib.suppress(OSError):
                 self.withdraw(name)
             raise
 
     def withdraw(self, name: str) -> None:
-        """Take back the last record of a file that did not get its name."""
+        """Cancel the last record of a file that did not get its name; restore the one before."""
         with self._lock:
             digest, pair = self._before.pop(name, (None, None))
             if digest is None:
@@ -300,7 +308,7 @@ class ManifestWriter:
         self._sync(written)
 
     def forget(self, name: str) -> None:
-        """Take back every record of a file that is not there any more."""
+        """Cancel all records of a file that is no longer there."""
         with self._lock:
             self._before.pop(name, None)
             self.records.digests.pop(name, None)
@@ -314,9 +322,10 @@ class ManifestWriter:
         self._written += 1
 
     def _sync(self, written: int) -> None:
-        """Sync the first ``written`` lines of the journal. One sync serves all who wait for it.
+        """Sync the first ``written`` lines of the journal. One sync serves all threads that wait.
 
-        :raises OSError: that failed, or a sync before it: the system tells of lost lines once.
+        :raises OSError: this sync or an earlier one failed. An earlier failure is raised again,
+            because the system reports lost lines only once.
         """
         with self._syncing:
             if self._synced >= written:
@@ -332,10 +341,10 @@ class ManifestWriter:
             self._synced = written
 
     def close(self) -> None:
-        """Write the manifest, with all that was recorded.
+        """Write the manifest and the times, with all records.
 
-        :raises SettingsError: another program has changed it meanwhile; the journal stays.
-        :raises OSError: it cannot be written; the journal stays.
+        :raises SettingsError: another program has changed a file meanwhile; the journal stays.
+        :raises OSError: a file cannot be written; the journal stays.
         """
         os.close(self._journal)
         self._write()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much is read at once: many small files, or a few large ones."""
+"""Limits how much is read at once: many small files, or a few large ones."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-#: Time between two checks whether to stop.
+#: Time between two calls of ``go_on`` during a wait.
 _POLL_S = 0.2
 
 
 class Room:
-    """A number of bytes that files being read share. Any thread may call it.
+    """A number of bytes that is shared by the files that are being read. Any thread may call it.
 
-    A file takes its size, at most a part of all. So one limit lets hundreds of small files be read
-    at once, and few large ones.
+    A file takes as many bytes as its size, up to a limit for one file. So with one limit hundreds
+    of small files are read at once, but only a few large ones.
     """
 
     def __init__(self, all_bytes: int, most_bytes: int) -> None:
-        """``most_bytes``: for one file."""
+        """``most_bytes``: the limit for one file."""
         self._left_bytes = all_bytes
         self._most_bytes = most_bytes
         self._freed = threading.Condition()
-        self._turn = threading.Lock()  # in the order of their coming: a large file is not passed
+        self._turn = threading.Lock()  # so that small files do not overtake a large one
 
     @contextlib.contextmanager
     def taken(self, size_bytes: int, go_on: Callable[[], None]) -> Iterator[int]:
-        """Wait for room; the bytes that were taken, which are given back at the end.
+        """Wait for room; yield the number of bytes that were taken. The end gives them back.
 
-        :param go_on: called while waiting; what it raises ends the wait.
+        :param go_on: called while waiting; an exception of it ends the wait.
         """
         taken_bytes = max(1, min(size_bytes, self._most_bytes))
         with self._turn, self._freed:
@@ -45,5 +45,5 @@ class Room:
                 self._freed.notify()
 
 
-#: For a single file.
+#: The room for the copy of a single file.
 UNLIMITED = Room(2**62, 64 * 1024 * 1024)

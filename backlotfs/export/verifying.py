@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verifies that a copy has the bytes of its manifest and the sizes of its sources."""
+"""Verifies that a copy has the digests of its manifest and the sizes of its sources."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from backlotfs.export.items import Problem, folded, reason_of
 from backlotfs.export.manifest import JOURNAL, Records, read_records
 from backlotfs.log.terminal import counted, printable
 
-#: Reasons for files that are not in the copy.
+#: The reasons for files that are missing in the copy.
 MISSING = "is missing; export it again"
 NEVER_EXPORTED = "was never exported; export it"
 
 
 class Leftover(NamedTuple):
-    """What an export that was stopped has left of its work.
+    """The state that a stopped export has left.
 
     :ivar parts: the number of files that are partly exported.
-    :ivar was_killed: its journal is left, so there may be more files than it has begun.
+    :ivar was_killed: whether its journal is left; then files that it had not begun may be missing.
     """
 
     parts: int
@@ -43,9 +43,9 @@ class Leftover(NamedTuple):
 def read_all_records(destination: Destination) -> tuple[Records, Leftover | None]:
     """Read the records of a copy, those of an unfinished export included.
 
-    :returns: the records, and what is left of an export; None instead if another user's export
-        left it, or something else has the name of the workspace.
-    :raises SettingsError: the manifest is damaged, or cannot be read.
+    :returns: the records, and the state that an export has left. The second is None if another
+        user's export left it, or if something else has the name of the workspace.
+    :raises SettingsError: the manifest is malformed or cannot be read.
     """
     try:
         workspace = destination.leftover()
@@ -66,10 +66,10 @@ def check_file(
     source_bytes: int | None,
     moved: Callable[[int], None],
 ) -> Problem | None:
-    """Check one file of the manifest; None if it is right.
+    """Check one file of the manifest; return None if it is right.
 
-    :param source_bytes: the size of its source, when that is known.
-    :param moved: gets the count of bytes as they are read; what it raises is raised.
+    :param source_bytes: the size of its source; None: it is not known.
+    :param moved: called with the number of bytes that were read; its exceptions are raised.
     """
     if is_reserved(name):
         return Problem(name, reserved_reason())
@@ -96,8 +96,8 @@ def check_file(
     return None
 
 
-#: Checks one file: its name, its digest, the size of its source if that is known, and what gets the
-#: count of bytes as they are read.
+#: Checks one file. The arguments are its name, its digest, the size of its source or None, and a
+#: function that is called with the number of bytes that were read.
 Check = Callable[[str, str, int | None, Callable[[int], None]], Problem | None]
 
 
@@ -111,14 +111,14 @@ def check_files(
 ) -> Iterator[tuple[str, Problem | None]]:
     """Check every file of the manifest, and that every source has a copy.
 
-    :param check: checks one of them, on any thread: `check_file` of a folder.
-    :param entries: name to digest.
-    :param sizes: name to size of the sources; empty: they are not asked about.
+    :param check: checks one file, on any thread: `check_file` with a folder.
+    :param entries: the digest of each name.
+    :param sizes: the size of the source of each name; empty: the sources are not checked.
     """
     stop = threading.Event()
 
     def count(count_bytes: int) -> None:
-        if stop.is_set():  # or Ctrl-C would wait for files of a hundred gigabytes
+        if stop.is_set():  # so that Ctrl-C does not wait until a large file was read
             raise Interrupted("stopped")
         moved(count_bytes)
 
@@ -139,7 +139,7 @@ def check_files(
 
 
 def check_in(destination: Destination, entries: Collection[str]) -> Check:
-    """A `check_file` of a folder whose disk may take names of the manifest for one."""
+    """Return a `check_file` for a folder on a disk that may not distinguish all names."""
     aliases = _one_file_names(destination, entries)
 
     def check(
@@ -157,10 +157,12 @@ def check_in(destination: Destination, entries: Collection[str]) -> Check:
 
 
 def _one_file_names(destination: Destination, entries: Collection[str]) -> dict[str, str]:
-    """The names of a manifest that are another's of it on this disk; to that other name.
+    """Find names of a manifest that this disk does not distinguish from another one of them.
 
-    That is so where case is ignored, and the copy came from a disk on which it is not: a read
-    of either name gives the one file that is left.
+    This happens if the disk ignores case and the copy comes from a disk that does not: both names
+    then refer to the one file that is left.
+
+    :returns: for each name without a file of its own, the name of the file that it refers to.
     """
     spellings: dict[str, list[str]] = {}
     for name in entries:
@@ -177,7 +179,7 @@ def _one_file_names(destination: Destination, entries: Collection[str]) -> dict[
 
 
 def _is_there(destination: Destination, name: str, listed: Collection[str]) -> bool:
-    """Whether the disk has a file for this name that it lists by another spelling."""
+    """Whether this name refers to a file that the disk lists by another spelling."""
     if name in listed:
         return False
     try:
@@ -187,7 +189,7 @@ def _is_there(destination: Destination, name: str, listed: Collection[str]) -> b
 
 
 def strangers(destination: Destination, entries: Collection[str]) -> list[str]:
-    """The files and links in a copy that its manifest does not name, also not in other case."""
+    """The files and links of a copy that its manifest does not name, in any case of letters."""
     listed = set(destination.files())
     unknown = sorted(listed - {*entries, MANIFEST, TIMES, WORKSPACE})
     unlisted = {folded(name): name for name in entries if name not in listed} if unknown else {}

@@ -8,7 +8,7 @@ second GET asks for the same blocks. A `PendingRead` is one read of an applicati
 
 Threads and locks. The threads that serve the kernel do no network I/O; the worker threads of the
 scheduler do all of it. No lock is held during I/O or a callback. A thread that has the loader's
-lock may take those of the hedge watch and of the hosts; a thread that has the scheduler's lock may
-take that of the hosts. A block is stored before the reads that wait for it are completed. The
-failure of a prefetch fails no read.
+lock may take the locks of the hedge watch and of the hosts; a thread that has the scheduler's lock
+may take the lock of the hosts. A block is stored before the reads that wait for it are completed.
+The failure of a prefetch fails no read, except if the source was replaced (`ContentChanged`).
 """

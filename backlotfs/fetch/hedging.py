@@ -2,17 +2,20 @@
 """When a fetch is hedged by a second GET, and how many hedges are made at most.
 
 A fetch is *late* when it has begun and has received nothing for longer than nearly all other GETs
-take. Then a second GET is made on another connection, and the first answer is used. The limit is
-measured: the share `TAIL` of all first bytes arrived sooner, and the share `TAIL` of all
-connections was faster. It is never below `FLOOR_S`, which is longer than the handshakes of a new
-connection to a host 30 ms away: a hedge after less time costs more than it brings.
+take. Then a second GET is made on another connection, and the blocks of the faster GET are used.
+The time limit is computed from two measurements: the share `TAIL` of all first bytes arrived
+sooner, and the share `TAIL` of all connections was faster. The limit is never below `FLOOR_S`,
+which is longer than the handshakes of a new connection to a host 30 ms away: a hedge after less
+time costs more than it brings.
 
 Three limits keep the cost low when a host is slow for all requests: a share of the requests, a
 share of the bytes, and a number of hedges at once for each source. Both shares are counted over the
-last half minute or so, with a small allowance, because otherwise the first GET that stalls could
-not be hedged. A host that refuses more than the share `REFUSED` of its requests gets no hedges.
+last 30 to 60 seconds. A few hedges are allowed beyond the shares, because otherwise the first GET
+that stalls could not be hedged. A host that refuses more than the share `REFUSED` of its requests
+gets no hedges.
 
-The block loader watches the fetches and makes the hedges: it knows which blocks are missing.
+The block loader watches the fetches and makes the hedges, because it knows which blocks are
+missing.
 """
 
 from __future__ import annotations
@@ -26,18 +29,20 @@ from backlotfs.fetch.hosts import HostRegistry
 
 #: The share of GETs that are not in the slow tail.
 TAIL = 0.95
-#: A GET is late after this many times the limit of the tail.
+#: A GET is late after this many times the duration that the share `TAIL` of all GETs stays below.
 LATE_FACTOR = 1.5
-#: No hedge is made sooner than this, or than the second while too few GETs were measured.
+#: No hedge is made sooner than `FLOOR_S`. While too few GETs were measured, none is made sooner
+#: than `BLIND_S`.
 FLOOR_S = 0.15
 BLIND_S = 1.0
 #: The tail is estimated from at least this many latencies.
 ENOUGH_SAMPLES = 20
-#: Hedges per request, hedged bytes per byte, over `hosts.LOAD_WINDOW_S` to twice that.
+#: The allowed share of hedges in all requests, and of hedged bytes in all received bytes. Both are
+#: counted over one to two times `hosts.LOAD_WINDOW_S`.
 SHARE = 0.05
-#: A host is hedged if it refused (429, 503) at most this share of its requests over that time.
+#: A host gets hedges if it refused (429, 503) at most this share of its requests in that time.
 REFUSED = 0.05
-#: Hedges, and hedged bytes, that are allowed beyond the share.
+#: The number of hedges, and of hedged bytes, that are allowed beyond the share.
 ALLOWED_HEDGES = 2
 ALLOWED_BYTES = 1024 * 1024
 #: Hedges of one source that may run at once.
@@ -74,7 +79,7 @@ class HedgePolicy:
     def begin(self, embed_code: str, length_bytes: int) -> Callable[[bool], None] | None:
         """Count a hedge, if one may be made now; otherwise return None.
 
-        :returns: to be called when the hedge ends, with whether it brought a block first.
+        :returns: a function to call when the hedge ends, with whether it brought a block first.
         """
         now_s = self._clock.monotonic()
         with self._hosts.lock:
@@ -97,5 +102,5 @@ class HedgePolicy:
 
     def _ended(self, embed_code: str, won: bool) -> None:  # as BlockFetch.on_done
         with self._hosts.lock:
-            self._under_way -= Counter((embed_code,))  # sources without any are forgotten
+            self._under_way -= Counter((embed_code,))  # removes sources that have no hedge left
             self._hosts.hedges_won += won

@@ -1,40 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """The source hosts: how fast each is, how many GETs run on it at once, and which GET is next.
 
-The host of a source is known only after it has answered. Until then the source is assumed to be on
-the host that was used last, because nearly all sources of an account are on one host.
-`HostRegistry` is the `source.signed_get.GetMeter`: every GET is reported to it when it begins and
-when it ends.
+The host of a source is known only after a GET of the source was answered. Until then the source
+is assumed to be on the host that answered last, because nearly all sources of an account are on one
+host. `HostRegistry` is the `source.signed_get.GetMeter`: every GET is reported to it when the GET
+begins and when it ends.
 
 How the concurrency limit (the *width*) is found. GETs are counted in *rounds*. A round ends when as
-many GETs as the width allows have begun and ended in it, and `ROUND_S` has passed. Its throughput
-is the mean rate of these GETs, with their latency, times the mean number of GETs that ran at once.
-(Bytes divided by time would depend on the moment at which the last large GET ends.)
+many GETs as the width allows have begun and ended in it, and `ROUND_S` has passed. The throughput
+of a round is the mean rate of these GETs, including their latency, times the mean number of GETs
+that ran at once. (Bytes divided by time would depend on when the last large GET ends.)
 
 1. *Start* with a width for the measured latency: a few GETs use a near host fully.
-2. *Ramp*: double the width while the throughput grows by at least `WORTH` times as much. Otherwise
-   go back to the width before.
-3. *Steady*: after some rounds without a change (`_rest`), try a quarter more or a quarter less, in
-   turn. More is kept if the throughput grows as in 2. Less is kept if the throughput is at least
-   ``1 - FREE`` of the best one. It is compared with the best one, not with the last one, because
-   small losses would add up; the best one fades slowly. A trial that fails doubles the number of
-   rounds before the next.
-4. If the host answers 429 or 503, or cuts several connections, take a quarter off at once. GETs
-   that began before that change the width no more. For a while the width stays below the one that
-   was refused, each time for longer.
+2. *Ramp*: double the width while the throughput grows enough: by at least `WORTH` times the growth
+   of the width. Otherwise return to the width before.
+3. *Steady*: after some rounds without a change (`_rest`), try a width that is a quarter larger or
+   smaller. A larger width is kept if the throughput grows as in 2. A smaller width is kept if the
+   throughput is at least ``1 - FREE`` of the best one. It is not compared with the last one,
+   because small losses would add up. The value of the best throughput fades slowly. After a trial
+   that succeeds, the next one follows at once. A trial that fails changes the direction, and
+   doubles the number of rounds before the next.
+4. If the host answers 429 or 503, or cuts several connections, reduce the width at once to three
+   quarters of the GETs that ran. GETs that began before the reduction change the width no more. For
+   a while the width stays below the one that was refused. This time is doubled after each refusal.
 
-A round in which fewer GETs ran than the width allows changes nothing: its readers needed no more.
+A round in which clearly fewer GETs ran than the width allows changes nothing, because its readers
+needed no more.
 
 Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetches run on a host at
 once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
-part of it, at least one fetch, and what the others leave unused. Fetches that a reader waits for go
-first, and each source may run `URGENT_EXTRA` of them beyond its part. If several queues could start
-a fetch, the one with the fewest bytes does. Fetches for files that are not open wait in a queue of
-their own, in the order in which the files are expected, and start when nothing else could.
+part of it (at least one fetch) and also the part that the others leave unused. Fetches that a
+reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part. If
+several queues could start a fetch, the queue from which the fewest bytes were started does. Fetches
+for files that are not open wait in a queue of their own, in the order in which the files are
+expected. They start when no other fetch can start.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
-not counted in the limits of its host and of the process, so it takes no place from the others. The
-last quarter of the workers is for readers of sources that have no fetch running.
+not counted in the limit of its host and in `PROCESS_WIDTH`, so its fetches take no place from the
+others. The last quarter of the workers is for readers of sources that have no fetch running.
 """
 
 from __future__ import annotations
@@ -58,17 +61,17 @@ from backlotfs.source.signed_get import GetRecord, Outcome
 
 #: Bounds of the width.
 MIN_WIDTH, MAX_WIDTH = 2, 32
-#: Each latency with the first width up to it; and the first width of hosts that are farther away.
+#: The first width for a latency up to each limit; and the first width for a higher latency.
 START_WIDTHS = ((0.003, 4), (0.010, 8))
 FAR_START_WIDTH = 16
 #: The width while no latency of the host was measured.
 BLIND_START_WIDTH = 8
 #: A round lasts at least this long, because a shorter one would measure the thread switches.
 ROUND_S = 0.05
-#: A round changes the width if at least this share of the width ran at once …
+#: A round can change the width if at least this share of the width ran at once.
 SATURATED = 0.75
-#: … and at most this many times the width: more are GETs of readers beyond the limit, or GETs that
-#: began under a larger width.
+#: A round can change the width if at most this many times the width ran at once. More GETs run if
+#: readers exceed the limit, or if GETs began under a larger width.
 CROWDED = 1.5
 #: If the width grows by the factor 1 + g, the throughput must grow by the factor 1 + WORTH * g, and
 #: by `NOTICEABLE` in any case.
@@ -80,7 +83,7 @@ FREE = 0.03
 FADE = 0.003
 #: Rounds without a change before a trial: at first, and at most.
 FIRST_REST, LONGEST_REST = 3, 48
-#: The share of the width that is left after a refusal.
+#: After a refusal the width is this share of the number of GETs that ran, counted up to the width.
 CUT_TO = 0.75
 #: Connections cut within one round that count as a refusal.
 CUTS = 3
@@ -94,7 +97,8 @@ MEASURABLE_BYTES = 256 * 1024
 #: The highest total throughput fades to a half in this time.
 TOTAL_HALF_LIFE_S = 30.0
 
-#: The load of a host covers the last 30 to 60 seconds: this time and the one before it.
+#: The load of a host covers about the last 30 to 60 seconds: the current period of this length and
+#: the one before.
 LOAD_WINDOW_S = 30.0
 #: Number of sources whose host is remembered.
 REMEMBERED_SOURCES = 4096
@@ -136,7 +140,7 @@ class ConcurrencyController:
         self._under_way = 0
         self._round = _Round(0.0)
         self._ramping = True
-        self._before: tuple[int, float] | None = None  # a trial: width, throughput before it
+        self._before: tuple[int, float] | None = None  # width and throughput before a trial
         self._best = 0.0
         self._rest = self._rest_length = FIRST_REST
         self._upward = True
@@ -161,7 +165,7 @@ class ConcurrencyController:
 
     def began(self, now_s: float) -> None:
         """Count a GET that is sent."""
-        # A new round after a pause, because the round before it was not full.
+        # After a pause a new round begins, because the round before the pause was not full.
         if not self._under_way and now_s - self._round.counted_to_s > ROUND_S:
             self._round = _Round(now_s, counted_to_s=now_s)
         self._count_load(now_s)
@@ -175,7 +179,7 @@ class ConcurrencyController:
         self._count_load(now_s)
         self._under_way -= 1
         if record.started_s < self._round.began_s:
-            return None  # it began under another width
+            return None  # this GET began under another width
         self._round.ended += 1
         self._round.received_bytes += record.received_bytes
         self._round.get_s += record.seconds
@@ -298,7 +302,7 @@ class Load:
     hedged_bytes: int = 0
 
     def __add__(self, other: Load) -> Load:
-        """Add up."""
+        """Return the sums of the counts of two periods."""
         return Load(
             self.gets + other.gets,
             self.refused + other.refused,
@@ -311,10 +315,11 @@ class Load:
 class Host:
     """One source host. Guarded by the registry's lock, except `concurrency_limit`.
 
-    Its speed is measured by the GETs that it answered. Latencies and rates are quantiles of the
-    last `SAMPLES_KEPT` samples. The total throughput of all connections cannot be measured by a
-    single GET: `ConcurrencyController` measures it in rounds. The highest one counts, fading to a
-    half in `TOTAL_HALF_LIFE_S`, because a round with few GETs does not show what the host can do.
+    The speed is measured by the GETs that the host answered. Latencies and rates are quantiles of
+    the last `SAMPLES_KEPT` samples. The total throughput of all connections cannot be measured by a
+    single GET: `ConcurrencyController` measures it in rounds. The highest throughput counts,
+    because a round with few GETs does not show what the host can do. This value fades to a half in
+    `TOTAL_HALF_LIFE_S`.
 
     :ivar name: the name of the host; empty until it has answered.
     """
@@ -339,7 +344,7 @@ class Host:
         load.refused += overloaded
         load.received_bytes += record.received_bytes
         if record.first_byte_s is None or overloaded:
-            return  # it does not show the speed of the host
+            return  # this GET does not show the speed of the host
         (self._new if record.new_connection else self._kept_alive).add(record.first_byte_s)
         flowing_s = record.seconds - record.first_byte_s
         if record.received_bytes >= MEASURABLE_BYTES and flowing_s > 0:
@@ -360,7 +365,7 @@ class Host:
     def first_byte_s(self, share: float = 0.5) -> float | None:
         """The time to the first byte on a kept-alive connection; this ``share`` of GETs is faster.
 
-        It is that of new connections if no other was measured; None if nothing was measured.
+        If only new connections were measured, it is their time; None if nothing was measured.
         """
         known = self._kept_alive.quantile(share)
         return self._new.quantile(share) if known is None else known
@@ -390,15 +395,16 @@ class Host:
         return self._load
 
     def recent_load(self, now_s: float) -> Load:
-        """The counts of the current time and the one before it."""
+        """The counts of the current period and the one before it."""
         return self.load(now_s) + self._before
 
 
 class GetTotals(NamedTuple):
     """Counts of GETs since the mount began.
 
-    :ivar begun: GETs that were sent: for reads, for sizes, repeated ones and hedges.
-    :ivar fetched_bytes: bytes fetched for reads, by broken GETs too; without those for sizes.
+    :ivar begun: GETs that were sent: for reads and for sizes, including repeated GETs and hedges.
+    :ivar fetched_bytes: bytes fetched for reads, including those of broken GETs; without the bytes
+        fetched for sizes.
     :ivar outcomes: the number of ended GETs for each outcome.
     :ivar hedges: the number of hedges. :ivar hedges_won: hedges that brought a block first.
     """
@@ -418,7 +424,10 @@ class HostRegistry:
     """
 
     def __init__(self, clock: Clock, tracing: Tracing | None = None) -> None:
-        """Know no host yet. :param tracing: makes a span of each GET of a read; None mostly."""
+        """Know no host yet.
+
+        :param tracing: makes a span of each GET of a read; None: there is no tracing.
+        """
         self._tracing = tracing
         self.lock = threading.RLock()
         self.hedges = self.hedges_won = 0
@@ -437,7 +446,7 @@ class HostRegistry:
 
     @property
     def latest(self) -> Host:
-        """The host that answered last; one without a name before any has answered."""
+        """The host that answered last; a host without a name before any has answered."""
         return self._last
 
     def stats(self, embed_code: str) -> HostStats | None:
@@ -516,7 +525,7 @@ class Fetch(Protocol):
 
     @property
     def missing(self) -> ByteRange:
-        """The bytes that have not arrived."""
+        """The bytes that this GET has to bring and that have not arrived."""
 
     def run(self) -> None:
         """Make the GET, on a worker's thread; raise nothing."""
@@ -526,8 +535,8 @@ class Fetch(Protocol):
 class _SourceQueue:
     """The queued fetches of one source, and the number of running ones.
 
-    :ivar served: bytes of the fetches that were started; a new queue begins with the count of the
-        queue that was served last, so that no queue has to wait for it.
+    :ivar served: the bytes of the fetches that were started. A new queue begins with the count of
+        the queue that was served last; with a count of 0 it would go before all others for long.
     :ivar last_progress_s: when a fetch of this queue last ended, or began while none was running.
     """
 
@@ -540,9 +549,10 @@ class _SourceQueue:
 
 
 class _Moving(NamedTuple):
-    """What is running, without the stalled queues.
+    """The queues and running fetches, without those of stalled queues.
 
-    :ivar queues: the number of queues of each host. :ivar running: of their running fetches.
+    :ivar queues: the number of queues of each host.
+    :ivar running: the number of running fetches of each host.
     :ivar stalled: the embed codes of the stalled queues.
     """
 
@@ -564,7 +574,7 @@ class FetchScheduler:
     ) -> None:
         """Start nothing yet.
 
-        :param host_of: returns the host of a source; it may change when the source answers.
+        :param host_of: returns the host of a source; the result may change when a host answers.
         :param max_jobs: the number of fetches that the workers run at once.
         """
         self._workers = workers
@@ -581,7 +591,7 @@ class FetchScheduler:
     def submit(self, fetch: Fetch, *, urgent: bool, before_open: bool = False) -> None:
         """Queue a fetch; it starts when the limits allow it.
 
-        :param before_open: it is for a file that is not open; ignored if it is urgent.
+        :param before_open: the fetch is for a file that is not open; ignored if it is urgent.
         """
         with self._lock:
             if before_open and not urgent:
@@ -596,12 +606,12 @@ class FetchScheduler:
         """Add a fetch to the queue of its source. The caller locks."""
         queue = self._queue_of(fetch.embed_code)
         if fetch.embed_code not in self._waiting:
-            queue.served = max(queue.served, self._served)  # as a new queue
+            queue.served = max(queue.served, self._served)  # like the count of a new queue
         (queue.urgent if urgent else queue.prefetch).append(fetch)
         self._waiting[fetch.embed_code] = queue
 
     def _queue_of(self, embed_code: str) -> _SourceQueue:
-        """The queue of a source: the one there is, or a new one. The caller locks."""
+        """Return the queue of a source; make one if there is none. The caller locks."""
         queue = self._queues.get(embed_code)
         if queue is None:
             queue = _SourceQueue(self._host_of(embed_code), self._served)
@@ -638,7 +648,7 @@ class FetchScheduler:
                 moving.queues[queue.host] += 1
                 moving.running[queue.host] += queue.running
         while True:
-            # Queues with a waiting reader go first, then the one that was served the least.
+            # Queues with a waiting reader go first; among them the one that was served the least.
             able = [
                 (not queue.urgent, queue.served, embed_code)
                 for embed_code, queue in self._waiting.items()
@@ -700,7 +710,8 @@ class FetchScheduler:
                 queue.last_progress_s = self._clock.monotonic()
                 if not queue.running and fetch.embed_code not in self._waiting:
                     del self._queues[fetch.embed_code]
-                queue.host = self._host_of(fetch.embed_code)  # it may be known only now
+                # The first answer may have shown that the source is on another host.
+                queue.host = self._host_of(fetch.embed_code)
                 jobs = self._due()
             for number, job in enumerate(jobs):
                 self._workers.submit(job, next_here=number == 0)  # this thread is free now

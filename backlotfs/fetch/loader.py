@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loads blocks: from memory, from disk, by a fetch in flight, or by a new one.
 
-Invariants, under one lock. A block is in memory, or in flight in exactly one fetch, or neither, so
+Invariants, under one lock. A block is in memory, or in flight in exactly one fetch, or neither. So
 each block is fetched once for all its readers. A pending read refers to every block that it was
 given, so the memory of a block is used again only after the answer is written. If a prefetch fails,
-the blocks that a reader waits for are fetched again; the error of any other fetch fails all reads
-that wait for it.
+the blocks that a reader waits for are fetched again, except if the source was replaced. The error
+of any other fetch, or that of a replaced source, fails all reads that wait for the fetch.
 
-A *hedge* is an exception: a second GET for blocks that a reader has waited for too long. It owns no
-block in flight. A block is delivered by the GET that brings it first. If the first fetch ends
-before its hedge, the hedge becomes the owner of the missing blocks.
+A *hedge* is an exception: a second GET for blocks that a reader has waited for too long. A hedge
+owns no block in flight. Each block is delivered by the GET that brings it first. If the first fetch
+ends before its hedge, the hedge becomes the owner of the missing blocks.
 """
 
 from __future__ import annotations
@@ -46,16 +46,18 @@ from backlotfs.source.version import SourceVersion
 
 #: Time limit of one fetch; each reader that waits for it has its own deadline.
 FETCH_DEADLINE_S = TimeLimits().source_s
-#: Blocks received by one system call, after the first block was delivered alone. The number grows
-#: while such a group arrives within `QUICK_GROUP_S`, so that no reader waits long for a group.
+#: The number of blocks that one system call receives; the first block of a fetch is received and
+#: delivered alone. The number grows while such a group arrives within `QUICK_GROUP_S`, so that no
+#: reader waits long for a group.
 GROUP_BLOCKS = 8
 MOST_GROUP_BLOCKS = 32
 QUICK_GROUP_S = 0.002
-#: With no more than this left, a GET for a file that is not open is finished though nobody expects
-#: the file any more: its bytes are on their way, and dropping it would cost the connection.
+#: If no more than this is left of a GET for a file that is not open, the GET is finished even if
+#: the file is no longer expected: the bytes are on their way, and to drop the GET would close its
+#: connection.
 FINISHED_BYTES = MIB
-#: Longest time between two checks for late fetches: meanwhile others may have begun, or readers may
-#: have joined them.
+#: Longest time between two checks for late fetches. In this time other fetches may begin, or
+#: readers may begin to wait for running ones.
 HEDGE_CHECK_S = 0.05
 
 #: `RangeReader.fetch`: gets bytes of a version, in order, into a sink, within a deadline.
@@ -82,10 +84,11 @@ class PendingRead:
     :ivar look_ahead: plans the prefetch. Call it after the answer was written, or while the reader
         waits, so that it delays no answer.
     :ivar came_from: the number of blocks from each tier.
-    :ivar first_use_bytes: bytes of the blocks that came from a host, for this read or prefetched,
-        and that no other read used before.
-    :ivar before_open_bytes: the part of them that was fetched before the file was opened.
-    :ivar span: for OpenTelemetry; None mostly. The kernel adapter ends it.
+    :ivar first_use_bytes: bytes of those blocks that came from a host, for this read or by a
+        prefetch, and that no other read used before.
+    :ivar before_open_bytes: bytes of those blocks that were fetched before the file was opened and
+        that no other read used before.
+    :ivar span: for OpenTelemetry; None without tracing. The kernel adapter ends it.
     """
 
     __slots__ = (
@@ -121,8 +124,8 @@ class PendingRead:
         """Make a read without any block.
 
         :param lock: the lock of the loader.
-        :param doing: names the read in errors: ``read of <embed code>``.
-        :param embed_code: the source; empty for a file that has none.
+        :param doing: the name of the read in errors: ``read of <embed code>``.
+        :param embed_code: the source; empty for a file without a source.
         """
         self.wanted = wanted
         self.embed_code = embed_code
@@ -143,7 +146,7 @@ class PendingRead:
         self._done: Callable[[], None] | None = None
 
     def deliver(self, number: int, block: Block, tier: int = NETWORK) -> None:
-        """Add block ``number`` of the source, which was found in this ``tier``."""
+        """Add the block with this ``number``, which was found in this ``tier``."""
         place = number - self.numbers.start
         if self.error is None and self._blocks[place] is None:
             self._blocks[place] = block
@@ -159,18 +162,18 @@ class PendingRead:
         """Complete the read with an error."""
         self.error = error
         self.complete = True
-        # The error's traceback refers to this read. Without blocks, the cycle keeps no memory.
+        # The error's traceback refers to this read: a reference cycle. It must keep no blocks.
         self._blocks = []
 
     def finished(self) -> None:
         """Call the done callback. Call this without the lock, when the read has become complete."""
-        # The callback may refer to this read, and the cycle would keep the memory.
+        # The callback may refer to this read, and the reference cycle would keep the memory.
         done, self._done = self._done, None
         if done is not None:
             done()
 
     def add_done_callback(self, done: Callable[[], None]) -> None:
-        """Have ``done`` called when the read is complete, on this thread or on that of a fetch.
+        """Call ``done`` when the read is complete, on this thread or on that of a fetch.
 
         Call this at most once for a read.
         """
@@ -203,7 +206,7 @@ class PendingRead:
         return [(number, block) for number, block in numbered if block is not None]
 
     def wait(self, waiter: InterruptibleWait) -> None:
-        """Wait for every block. :raises BacklotError: the read failed, or the wait was ended."""
+        """Wait for every block. :raises BacklotError: the read failed, or the wait ended."""
         if not self.complete:
             arrival: Future[None] = Future()
             self.add_done_callback(lambda: arrival.set_result(None))
@@ -222,7 +225,7 @@ class FetchSettings:
 
     :ivar get: gets bytes from the source's host.
     :ivar deadline_s: time limit of one fetch.
-    :ivar tracing: makes spans of prefetches; None mostly.
+    :ivar tracing: makes spans of prefetches; None: there is no tracing.
     """
 
     get: RangeGet
@@ -236,20 +239,22 @@ class BlockFetch:
 
     It is the `BufferSink` of that GET, so blocks are delivered as they arrive.
 
-    :ivar left: the keys of the blocks that have not arrived, in order.
+    :ivar left: the keys of the blocks that this GET has not brought, in order.
     :ivar begun: whether a block has arrived.
     :ivar waiters: the reads that wait for each block number; guarded by the loader's lock.
     :ivar before_open: whether it began as a prefetch of a file that was not open.
-    :ivar is_prefetch: whether it began as a prefetch; then its failure fails no read.
-    :ivar urgent: whether a reader waits, or waited, for it; then it runs even if it is not wanted.
+    :ivar is_prefetch: whether it began as a prefetch. The failure of a prefetch fails no read,
+        except if the source was replaced.
+    :ivar urgent: whether a reader waits, or waited, for it. An urgent fetch is never dropped as
+        unwanted.
     :ivar last_progress_s: when it began, or when its last block arrived; None before it begins.
     :ivar done: whether it has ended.
-    :ivar hedge_peer: while both run: of a fetch its hedge, of a hedge the fetch that it hedges.
-        Guarded by the loader's lock.
+    :ivar hedge_peer: the hedge of this fetch, or the fetch that this hedge is for; None if there
+        is none, or if one of the two has ended. Guarded by the loader's lock.
     :ivar was_hedged: whether it has or had a hedge peer, which may have brought its blocks.
-    :ivar on_done: of a hedge: called when it ends, with `contributed`.
+    :ivar on_done: only for a hedge: a function to call with `contributed` when the hedge ends.
     :ivar contributed: whether it brought a block before its hedge peer did.
-    :ivar span: for OpenTelemetry; None mostly.
+    :ivar span: for OpenTelemetry; None without tracing.
     """
 
     __slots__ = (
@@ -284,7 +289,7 @@ class BlockFetch:
         """Prepare a fetch; `run` runs it.
 
         :param run: the numbers of the blocks.
-        :param still_wanted: called before and during a prefetch; None for blocks of a reader.
+        :param still_wanted: called before and during a prefetch; None if a reader waits.
         """
         self._loader = loader
         self._still_wanted = still_wanted
@@ -308,8 +313,9 @@ class BlockFetch:
 
     @property
     def missing(self) -> ByteRange:
-        """The bytes that have not arrived."""
-        left, block_bytes = self.left, self._loader.block_bytes  # one list: threads replace it
+        """The bytes that this GET has to bring and that have not arrived."""
+        # `left` is read only once, because another thread may replace the list meanwhile.
+        left, block_bytes = self.left, self._loader.block_bytes
         if not left:
             return ByteRange(0, 0)
         stop = (left[-1].number + 1) * block_bytes
@@ -350,7 +356,7 @@ class BlockFetch:
         return self.before_open and self.begun and missing.length <= FINISHED_BYTES
 
     def commit(self, size: int) -> int:
-        """See `BufferSink.commit`; whole blocks are kept, the others are given again."""
+        """See `BufferSink.commit`: whole blocks are kept; `buffers` returns the others again."""
         whole, kept = 0, 0
         for block in self._blocks:
             if kept + len(block.view) > size:
@@ -373,7 +379,10 @@ class BlockFetch:
         return kept
 
     def run(self) -> None:
-        """Make the GET. At its end no read waits any more, or its blocks are fetched again."""
+        """Make the GET. When it ends, no read waits for it any more.
+
+        The reads that waited are complete, have failed, or wait for another fetch.
+        """
         error: BacklotError | None = None
         settings = self._loader.settings
         self.last_progress_s = settings.clock.monotonic()
@@ -385,7 +394,7 @@ class BlockFetch:
                 settings.get(self.version, self.missing, self, deadline)
         except BacklotError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001  # a waiting reader must get an answer
+        except Exception as failure:  # noqa: BLE001  # a reader that waits must get an answer
             error = BacklotError(f"reading {self.embed_code}: {type(failure).__name__}")
             error.__cause__ = failure
         self._blocks = []
@@ -410,8 +419,8 @@ class BlockLoader:
     ) -> None:
         """Start no fetch yet.
 
-        :param prefetch_budget_bytes: most bytes of prefetches in flight, for all files together;
-            blocks of a prefetch that do not fit are left out.
+        :param prefetch_budget_bytes: the limit for the bytes of prefetches in flight, for all files
+            together; blocks of a prefetch that do not fit are left out.
         :param changed: called on a worker's thread when the host has another version of a source.
         :param hedges: decides when a GET is late and how often it is hedged; None: no hedges.
         """
@@ -490,9 +499,10 @@ class BlockLoader:
 
         Each run of adjacent blocks that are neither cached nor in flight is fetched by one GET.
 
-        :param still_wanted: called before and during the GET; says whether the bytes that have not
-            arrived are still wanted. If not, the GET is dropped, but see `FINISHED_BYTES`.
-        :param before_open: the file is not open; its fetches come after all others, and leave half
+        :param still_wanted: called before and during the GET; returns whether the bytes that have
+            not arrived are still wanted. If they are not and no reader waits, the GET is dropped,
+            but see `FINISHED_BYTES`.
+        :param before_open: the file is not open. Its fetches come after all others, and leave half
             of the budget to open files.
         """
         tracing = self.settings.tracing
@@ -529,7 +539,7 @@ class BlockLoader:
             for key, block in zip(fetch.left, blocks, strict=False):
                 owner = self._disown(key)
                 if owner is None:
-                    continue  # the hedge, or the fetch that it hedges, was faster
+                    continue  # the hedge peer has brought this block already
                 fetch.contributed = True
                 if fetch.before_open:
                     block.before_open = True
@@ -551,12 +561,17 @@ class BlockLoader:
                 self._disk.put(key, block.view, block)
 
     def ended(self, fetch: BlockFetch, error: BacklotError | None) -> None:
-        """Fetch the missing blocks of a fetch again, or fail the reads that wait for them."""
+        """Find another fetch for the missing blocks, or fail the reads that wait for them.
+
+        The hedge peer takes them over, or (after a prefetch) they are fetched again. If the source
+        was replaced, the reads fail.
+        """
         replaced = isinstance(error, ContentChanged)
         failed: list[PendingRead] = []
         again: list[BlockFetch] = []
         if replaced:
-            # Before a read fails: its program may then close the file, which must fail too.
+            # This comes before a read fails: the program may close the file when its read fails,
+            # and the close must fail too.
             self._changed(fetch.version)
         with self._lock:
             fetch.done = True
@@ -585,12 +600,12 @@ class BlockLoader:
             self._scheduler.submit(fresh, urgent=True)
 
     def watch(self, fetch: BlockFetch) -> None:
-        """Hedge a fetch that a reader waits for when it is late."""
+        """Watch a fetch that a reader waits for, to hedge it when it is late."""
         if self._watch is not None:
             self._watch.add(fetch)
 
     def misses_any_of(self, fetch: BlockFetch) -> bool:
-        """Whether a fetch still has blocks to bring that its hedge peer has not brought."""
+        """Whether the fetch has blocks left that its hedge peer has not brought."""
         with self._lock:
             return any(key in self._owners for key in fetch.left)
 
@@ -698,8 +713,8 @@ class BlockLoader:
 class HedgeWatch:
     """Watches the fetches that readers wait for, and hedges those that are late.
 
-    A daemon thread starts with the first fetch, and sleeps while there is none to watch. Any thread
-    may call `add`.
+    A daemon thread starts with the first fetch. It sleeps while there is no fetch to watch. Any
+    thread may call `add`.
     """
 
     def __init__(
@@ -708,7 +723,7 @@ class HedgeWatch:
         hedge: Callable[[BlockFetch, HedgePolicy], None],
         clock: Clock,
     ) -> None:
-        """``hedge``: makes a second GET for the missing blocks of a fetch, if that is allowed."""
+        """``hedge``: makes a second GET for missing blocks of a fetch, if the policy allows it."""
         self._policy = policy
         self._hedge = hedge
         self._clock = clock
@@ -729,11 +744,11 @@ class HedgeWatch:
             self._started = True
         try:
             threading.Thread(target=self._watch, name="hedges", daemon=True).start()
-        except RuntimeError:  # the system can start no thread now; the next fetch tries again
+        except RuntimeError:  # the system cannot start a thread now; the next fetch tries again
             self._started = False
 
     def look(self, now_s: float) -> float | None:
-        """Hedge the late fetches. Return when to check again; None if there is none to watch."""
+        """Hedge the late fetches; return when to check again, None if there is none to watch."""
         with self._wake:
             self._watched = {fetch for fetch in self._watched if not fetch.done}
             watched = list(self._watched)
@@ -744,7 +759,7 @@ class HedgeWatch:
             if fetch.last_progress_s is None or not fetch.awaited:
                 continue
             if self._policy.queued(fetch.embed_code):
-                fetch.last_progress_s = now_s  # its GET has not been sent
+                fetch.last_progress_s = now_s  # the GET has not been sent yet
                 continue
             delay_s = self._policy.delay_s(fetch.embed_code, fetch.awaited_bytes)
             due_s = fetch.last_progress_s + delay_s

@@ -2,9 +2,9 @@
 """Keeps pinned sources complete in the disk cache: a mount fetches their missing blocks.
 
 `backlotfs pin` itself fetches the files that it pins. The reconciler fetches what is missing later:
-the new version of a replaced source, blocks that were damaged or had no room after a restart, and
-the rest of a source whose `pin` was interrupted. It fetches one step of one source at a time, so
-that readers have most of the network.
+the new version of a replaced source, blocks that were damaged or that had no room after a restart,
+and the missing blocks of a source whose `pin` was interrupted. It fetches one step of one source at
+a time, so that most of the network is left to readers.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PinReconciler:
     def check_all(self) -> None:
         """Check every pin, because the disk cache may have lost its blocks.
 
-        The caller may hold the lock of the pins, so they are read later.
+        The caller may hold the lock of the pins, so the pins are read later by the thread.
         """
         with self._changed:
             self._all_due = True

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a source in order, with many GETs ahead: for copies of whole files or large parts.
 
-A mount has to guess what is read next. Here all bytes are wanted: each GET is one large range, and
-as many are in flight as the window holds.
+A mount has to guess what is read next. Here all bytes are wanted, so each GET is one large range,
+and as many GETs are in flight as the window has room for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from backlotfs.config.settings import MIB
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.source.version import SourceVersion
 
-#: Bytes of one GET. Longer ones cost less; of a small window they would leave connections unused.
+#: Bytes of one GET. Larger GETs cost less, but a small window would have few of them, and would not
+#: use all connections.
 LEAST_GET_BYTES, MOST_GET_BYTES = 4 * MIB, 8 * MIB
-#: A window has room for so many GETs, or their size is reduced.
+#: The size of a GET is chosen, within these limits, so that the window has room for so many.
 GETS_AHEAD = 16
 
 
@@ -30,9 +31,10 @@ def stream(
     waiter: Callable[[], InterruptibleWait],
     end: int | None = None,
 ) -> Iterator[memoryview]:
-    """The bytes from ``offset`` on, without a copy; each view is valid until the next.
+    """Yield the bytes from ``offset`` on, without a copy; each view is valid until the next.
 
-    :param window_bytes: most bytes in flight and in memory for this stream.
+    :param window_bytes: the bytes in flight and in memory for this stream. The last GET may exceed
+        them.
     :param waiter: makes the wait for one GET.
     :param end: where the bytes end; None: at the end of the source.
     :raises BacklotError: a GET failed, or its wait ended.

@@ -2,8 +2,8 @@
 """Warming: fetches a source into the disk cache before it is read.
 
 A step finds the blocks of a range that are not in the disk cache, fetches them as a reader would,
-and queues them for the disk, even if the network is faster than the disk. Blocks in the cache only
-cost a look-up, so warming a file again continues where it was interrupted.
+and queues them to be written to the disk, even if the network is faster than the disk. Blocks that
+are cached already cost only a look-up, so warming a file again continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from backlotfs.source.version import SourceVersion
 
 #: Blocks of one GET.
 GET_BLOCKS = 64
-#: Blocks looked up at once, under the lock of the disk cache.
+#: Blocks that are looked up together, under the lock of the disk cache.
 LOOK_BLOCKS = 1024
 #: Longest wait for room in the write queue of the disk.
 DISK_WAIT_S = 20.0
@@ -31,7 +31,8 @@ DISK_WAIT_S = 20.0
 class Step(NamedTuple):
     """The result of one step.
 
-    :ivar reached: the byte at which the next step begins; at the end the size of the source.
+    :ivar reached: the byte at which the next step begins; the size of the source after the last
+        one.
     :ivar fetched_bytes: bytes that came from the host and that no read used before.
     """
 
@@ -43,7 +44,7 @@ class Warmer:
     """Fetches sources into the disk cache. Any thread may call it."""
 
     def __init__(self, loader: BlockLoader, tier: DiskTier | None, *, step_bytes: int) -> None:
-        """``step_bytes``: most bytes that one step has in memory."""
+        """``step_bytes``: the limit for the bytes that one step has in memory."""
         self._loader = loader
         self._tier = tier
         self._block_bytes = loader.block_bytes
@@ -83,9 +84,9 @@ class Warmer:
     def warm(
         self, version: SourceVersion, offset: int, length: int, waiter: InterruptibleWait
     ) -> Step:
-        """Fetch about ``length`` bytes from ``offset`` on into the disk cache: one step.
+        """Make one step: fetch about ``length`` bytes from ``offset`` on into the disk cache.
 
-        The blocks are queued for the disk when this returns.
+        When this returns, the blocks are queued to be written to the disk.
 
         :raises CacheUnusable: see `cached_bytes`; or the disk cache does not accept the blocks.
         :raises BacklotError: fetching failed, or the wait ended.

@@ -36,9 +36,9 @@ class FileHandle:
 
     :ivar prefetcher: the prefetcher of the version, shared by all its handles.
     :ivar name: path of the file, as it was opened.
-    :ivar opened: what the prefetch across files knows of it; None: nothing is fetched ahead of the
-        reads of this handle.
-    :ivar stale: whether a read failed because nobody has its bytes any more.
+    :ivar opened: the record of this open file in the prefetch across files; None: nothing is
+        fetched ahead of the reads of this handle.
+    :ivar stale: whether a read failed because the source was replaced (`ContentChanged`).
     """
 
     fh: int
@@ -121,9 +121,9 @@ class SourceReader:
     ) -> int:
         """Open this version of a source and return the handle.
 
-        :param name: name of the file; its extension tells whether its end is probably read first.
-        :param program: identifies the program that reads, over all its processes.
-        :param no_prefetch: fetch nothing ahead, because the reader needs a small part only.
+        :param name: name of the file; its extension shows whether its end is probably read first.
+        :param program: identifies the program that reads, for all its processes together.
+        :param no_prefetch: fetch nothing ahead, because the reader needs only a small part.
         """
         opened = None if no_prefetch else self._walks.opened(program, version)
         expected = None if opened is None else opened.expected_bytes
@@ -148,7 +148,7 @@ class SourceReader:
             read = self._loader.demand(version, wanted, span)
             if handle.opened is not None:
                 self._walks.read(handle.opened, wanted)
-                late = not read.complete  # later, when the prefetch is planned, it may be complete
+                late = not read.complete  # the read may be complete when `look_ahead` is called
                 read.look_ahead = partial(self._look_ahead, handle, wanted, read.missed, late)
         except Exception as error:
             if span is not None:
@@ -157,9 +157,11 @@ class SourceReader:
         return read
 
     def flush(self, fh: int) -> None:
-        """Check at each close that no read failed for good: a program may not look at each read.
+        """Fail if a read of this handle failed because the source was replaced.
 
-        :raises ContentChanged: a read wanted bytes of a replaced version that nobody has any more.
+        This is called at each close, because a program may not check the result of each read.
+
+        :raises ContentChanged: a read wanted bytes of a version that the host no longer has.
         """
         handle = self._handles.get(fh)
         if handle.stale:
@@ -199,8 +201,8 @@ class SourceReader:
         tail = likely_index(handle.name, version.size)
         if tail is not None:
             self._prefetch(handle, prefetcher.hint(tail))
-        # Another pending read, because the read of the program has a callback already. It joins
-        # the same fetch.
+        # This is another pending read, because the read of the program has a callback already. Both
+        # wait for the same fetch.
         head = self._loader.demand(version, ByteRange(0, min(HEAD_BYTES, read.stop)))
 
         def arrived() -> None:

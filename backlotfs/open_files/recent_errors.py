@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reads and opens that failed lately: of which file, when and why."""
+"""Remembers the reads and opens that failed lately: of which file, when and why."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, Interrupted
 from backlotfs.log.redaction import redacted
 
-#: Failures remembered in all, and sources of which the last one is.
+#: The number of latest failures that are remembered, and the number of sources whose last failure
+#: is remembered.
 KEPT, SOURCES_KEPT = 20, 1000
-#: Longer reasons are cut: they may quote a server.
+#: Longer reasons are cut, because they may contain text of a server.
 REASON_CHARACTERS = 300
 
 
 class Failure(NamedTuple):
     """One failure, or several in a row for the same reason.
 
-    :ivar at_s: of the last of them, seconds since the epoch. :ivar name: as it was opened.
-    :ivar errno: its name, as ``EIO``. :ivar reason: without secrets. :ivar times: how many.
+    :ivar at_s: when the last of them happened, in seconds since the epoch.
+    :ivar name: the path of the file, as it was opened.
+    :ivar errno: the name of the errno, such as ``EIO``.
+    :ivar reason: the text of the error, without secrets.
+    :ivar times: the number of these failures.
     """
 
     at_s: float
@@ -44,12 +48,12 @@ class RecentErrors:
         self._by_errno: Counter[str] = Counter()
 
     def note(self, embed_code: str, name: str, error: Exception) -> None:
-        """Note that reading or opening a file failed. A reader that was killed is no failure."""
+        """Record that reading or opening a file failed. An interrupted read is not recorded."""
         if isinstance(error, Interrupted):
             return
         known = isinstance(error, BacklotError)
         number = error.errno if isinstance(error, BacklotError) else errno.EIO
-        # The type only: the text of a foreign exception may quote anything.
+        # Of other exceptions only the type is kept, because their text may contain anything.
         reason = redacted(str(error)) if known else type(error).__name__
         failure = Failure(
             self._clock.now(),
@@ -72,7 +76,7 @@ class RecentErrors:
                 self._by_source.popitem(last=False)
 
     def of(self, embed_code: str) -> Failure | None:
-        """The last of a source; None: none that is remembered."""
+        """The last failure of a source; None if none is remembered."""
         return self._by_source.get(embed_code)
 
     def by_errno(self) -> dict[str, int]:
@@ -81,6 +85,6 @@ class RecentErrors:
             return dict(self._by_errno)
 
     def latest(self) -> list[Failure]:
-        """Those of all sources, the latest first."""
+        """The latest failures of all sources, the last one first."""
         with self._lock:
             return list(reversed(self._recent))

@@ -2,13 +2,14 @@
 """Prefetch across files: fetches the next files of a folder before a program opens them.
 
 `WalkPlanner` predicts which files a program opens next. `WalkPrefetcher` keeps one planner for each
-program, tells it of opens, reads and closes, and fetches what it plans by the block loader, behind
-everything that open files need. If a prediction proves wrong, fetches are dropped that have not
-begun or have more than `FINISHED_BYTES` left.
+program, reports opens, reads and closes to it, and fetches the planned files by the block loader,
+after everything that open files need. If a prediction was wrong, its fetches are dropped if they
+have not begun or have more than `FINISHED_BYTES` left.
 
-A file is fetched ahead only if its version is known and verified, so that its blocks are those that
-an open finds. If the version changes before the open, the open has another key and fetches again. A
-signed URL that costs an API credit is asked for at background priority, a few at a time.
+A file is fetched ahead only if its version is known and verified, so that an open of the file finds
+these blocks. If the version changes before the open, the open has another key and fetches again. If
+the signed URL of a file costs an API credit, it is requested at background priority, and only a few
+are requested at a time.
 
 Threads. Operations record what happened; the plans are made on a thread of their own, because
 sorting a large folder takes a while.
@@ -44,14 +45,14 @@ from backlotfs.source.version import SourceVersion
 
 #: Largest window of one program; more than 32 connections of 60 MB/s need.
 MAX_AHEAD_BYTES = 64 * MIB
-#: Number of programs that are remembered, and seconds after its last open for which a program
-#: counts as active in the share of the memory.
+#: The number of programs that are remembered. A program has a share of the memory for this many
+#: seconds after its last open.
 PROGRAMS_REMEMBERED, ACTIVE_S = 64, 2.0
-#: Signed URLs for files ahead that are asked for at a time.
+#: The number of signed URLs for files ahead that are requested at the same time.
 URLS_AT_ONCE = 4
 
-#: The folder that an asset was opened in, as far as that can be told: by its embed code, and by the
-#: identity of the folder that the program used before.
+#: Returns the folder in which an asset was opened, or None if that is unknown. The arguments are
+#: the asset's embed code and the identity of the folder that the program used before.
 FolderOf = Callable[[str, int | None], FolderOrders | None]
 
 
@@ -59,9 +60,9 @@ FolderOf = Callable[[str, int | None], FolderOrders | None]
 class _Program:
     """A program that opens files. ``lock`` guards its planner.
 
-    :ivar wanted: the embed codes of files that it is expected to open, or has open.
+    :ivar wanted: the embed codes of the files that the program probably opens, or has open.
     :ivar folder: the identity of the folder that it used last.
-    :ivar first: the first file that it opened, while it is the only one.
+    :ivar first: the first file that it opened, until its folder is known.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -76,7 +77,8 @@ class _Program:
 class OpenedFile:
     """One open file of a program.
 
-    :ivar expected_bytes: how much of it is probably read, from its head; None: not known.
+    :ivar expected_bytes: how much of the file is probably read, from its head; None: not known.
+    :ivar leads: whether so little of it is left that the next files are planned.
     """
 
     _program: _Program
@@ -89,7 +91,7 @@ class OpenedFile:
 class WalkPrefetcher:
     """Fetches the next files of each program. Any thread may call it; no call waits.
 
-    :ivar folder_of: finds the folders; without it nothing is fetched.
+    :ivar folder_of: finds the folders; until it is set, nothing is fetched.
     """
 
     def __init__(
@@ -105,10 +107,11 @@ class WalkPrefetcher:
     ) -> None:
         """Fetch nothing yet.
 
-        :param prefetchers: of the open files, which share the memory for windows.
-        :param version_of: the verified version of a source by its embed code; None: there is none.
-        :param urls: tells which URLs cost a credit; None: none does.
-        :param workers: one thread, which makes the plans.
+        :param prefetchers: the prefetchers of the open files; the memory for windows is shared with
+            them.
+        :param version_of: returns the verified version of a source; None: there is none.
+        :param urls: knows which URLs cost a credit; None: no URL costs one.
+        :param workers: makes the plans; None: one thread.
         """
         self._loader = loader
         self._prefetchers = prefetchers
@@ -171,7 +174,7 @@ class WalkPrefetcher:
     def _on_open(self, opened: OpenedFile) -> None:
         program = opened._program
         if program.folder is None and program.first is None:
-            program.first = opened.use  # one file is no walk: do not sort its folder
+            program.first = opened.use  # do not sort a folder of which one file was opened
             return
         folder = self.folder_of(opened.use.key, program.folder)
         if folder is None:
@@ -220,7 +223,7 @@ class WalkPrefetcher:
             self._url_workers.submit(lambda: self._ask(program, version, ahead.part))
 
     def _ask(self, program: _Program, version: SourceVersion, part: ByteRange) -> None:
-        """Ask for a signed URL, by a credit that no program waits for, and fetch."""
+        """Request a signed URL, with an API credit that no program waits for, and fetch."""
         assert self._urls is not None
         code = version.embed_code
         try:
@@ -229,7 +232,7 @@ class WalkPrefetcher:
                 self._urls.resolve(code, deadline, priority=Priority.BACKGROUND)
                 self._prefetch(program, version, part)
         except BacklotError:
-            pass  # the open of the file asks again, and tells its program
+            pass  # when the file is opened, the URL is requested again and an error is reported
         finally:
             self._asking.release()
 
@@ -237,7 +240,7 @@ class WalkPrefetcher:
         code, expected = version.embed_code, program.wanted
 
         def wanted(left: ByteRange) -> bool:
-            # Of a file that is open meanwhile its readers decide, whichever program they are.
+            # If the file was opened meanwhile, its readers decide, also those of other programs.
             return code in expected or self._prefetchers.wanted(version, left)
 
         request = window_target(self._stats_of(code)).request_bytes

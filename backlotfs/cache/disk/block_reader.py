@@ -2,10 +2,10 @@
 """The block reader copies blocks from their slots or complete files into buffers and verifies them.
 
 Blocks are looked up under the lock and read without it. If the checksum of a block in a slot is
-wrong, its slot is looked at again: if its last use is still this read, the block is damaged, and
-the slot is freed. Otherwise it was reused meanwhile, maybe for the same block again, or another
-thread reads it too: that is a normal miss. A complete file is never written again, so if one of its
-blocks is wrong or absent, the file is damaged and is removed, unless that was done meanwhile.
+wrong, the row of the slot is read again. If its last use is still that of this read, the block is
+damaged, and the slot is freed. Otherwise the slot was reused meanwhile, or another thread reads it
+too; then the read is a normal miss. A complete file is never written again. So if one of its blocks
+is wrong or missing, the file is damaged and is removed, unless it was removed already.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Neighbours read by one system call at most (the kernel's limit is 1024).
+#: The largest number of adjacent blocks that one system call reads (the kernel's limit is 1024).
 _LONGEST_RUN = 64
 
 
@@ -62,7 +62,7 @@ class BlockReader:
 
         :param path: of the folder, for the log.
         :param lock: guards the table of ``files``; never held while the disk works.
-        :param tell: called with each error of the disk; the read is a miss then.
+        :param tell: called with each error of the disk; a block that was not read is a miss.
         """
         self.damaged = 0
         self.on_loss: Callable[[], None] = lambda: None
@@ -98,7 +98,7 @@ class BlockReader:
     def _look_up(
         self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]
     ) -> tuple[list[_Hit], dict[int, tuple[CompleteFile, list[int]]]]:
-        """The slots of blocks; and the complete files, with the indexes of their keys."""
+        """Find the slots of blocks, and the complete files with the indexes of their keys."""
         hits: list[_Hit] = []
         whole: dict[int, tuple[CompleteFile, list[int]]] = {}
         table, complete = self._table, self._complete
@@ -202,7 +202,7 @@ class BlockReader:
 def _runs(
     hits: list[_Hit], buffers: Sequence[memoryview], block_bytes: int
 ) -> Iterator[list[_Hit]]:
-    """Split hits into runs of adjacent slots with whole-block buffers, except for the last."""
+    """Split hits into runs of adjacent slots; only the last buffer of a run may be short."""
     run: list[_Hit] = []
     for hit in hits:
         if run and (

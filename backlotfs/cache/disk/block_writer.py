@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The block writer writes blocks into slots, then their rows, and handles errors of the disk.
 
-If the disk has no room for a new slot, the cache uses only the slots it has. If it cannot write
-those either, or fails, nothing is written for `WRITE_PAUSE_S`. Each kind of error is logged once.
+If the disk has no room for a new slot, the cache uses only the slots that it has, and tries to grow
+again after `WRITE_PAUSE_S`. If the disk cannot write to those slots either, or fails, nothing is
+written for `WRITE_PAUSE_S`. Each kind of error is logged once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Pause of writes, or of requests for more room, after the disk refused one.
+#: Pause of writes, or of attempts to use more disk space, after the disk refused one.
 WRITE_PAUSE_S = 60.0
 #: How often the LRU order is saved while blocks are written; it is also saved at the end.
 _SAVE_EVERY_S = 60.0
@@ -109,7 +110,7 @@ class BlockWriter:
             self.pause(error)
 
     def save_all(self) -> None:
-        """Write all rows and heads, which include the LRU order."""
+        """Write all rows and heads. The rows include the LRU order."""
         try:
             self._files.save_all()
             self._complete.save()
@@ -117,7 +118,7 @@ class BlockWriter:
             self.pause(error)
 
     def close(self) -> None:
-        """Write everything that `save_all` writes, and that the cache was closed."""
+        """Write everything that `save_all` writes, and record that the cache was closed."""
         try:
             self._files.save_all()
             self._complete.close()

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Complete versions: one ordinary file each, and the index of these files.
 
-**On disk.** `files` has the files. The name of each is the name of its asset with the embed code
-and a part of the version's hash, so a person can copy from this folder. `checksums` has a file for
-each of them, with the version, the name, and a checksum for each block. `complete` is the index: a
-header and rows of 72 bytes. Only the index is read when the cache is opened.
+**On disk.** `files` is the folder of the files. The name of each file is the name of its asset with
+the embed code and a part of the version's hash, so a person can copy from this folder. `checksums`
+has a list for each of them, with the version, the name, and a checksum for each block. `complete`
+is the index: a header and rows of 72 bytes. Only the index is read when the cache is opened.
 
-**What proves a file.** A row says which device, inode, size and times the file had when all its
-blocks were verified, and has a *stamp*. The stamp changes after a reboot, and when the cache was
-not closed. If all of this is unchanged, the file is unchanged. The files have a modification time
-long ago, so that any later write changes it, on disks with coarse times too. A file without such
-a proof is read block by block with verification until all of it was verified again.
+**What proves a file.** A row has the device, inode, size and times that the file had when all its
+blocks were verified, and a *stamp*. The stamp changes after a reboot, and if the cache was not
+closed. If all of these are unchanged, the file is unchanged. Each file gets a modification time
+long ago, so that any later write changes this time, even on a disk with coarse times. A file
+without such a proof is read block by block with verification, until the whole file was verified
+again.
 
-**Never written again.** A file may back an open file or a mapping of a program, so it is made under
-another name, renamed, and then only unlinked. A damaged row, list of checksums or file costs the
-file, never a wrong byte.
+**Never written again.** A program may have the file open or mapped. So the file is made under
+another name, renamed, and after that only unlinked. If a row, a list of checksums or a file is
+damaged, the file is lost, but no wrong byte is read.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class CompleteFile:
 
 
 class ChecksumList(NamedTuple):
-    """What `checksums` has about one file."""
+    """The content of a list in `checksums`, for one file."""
 
     embed_code: str
     validator: str
@@ -93,7 +94,7 @@ class ChecksumList(NamedTuple):
 class OpenedFile(NamedTuple):
     """A complete file that is open for reading.
 
-    :ivar found: what the disk says of it.
+    :ivar found: the status of the file.
     """
 
     file: int
@@ -136,7 +137,8 @@ def saved_bytes(folder: int, block_bytes: int) -> int:
 class CompleteFiles:
     """The complete files of an open cache.
 
-    ``lock`` guards the index; a method that takes it, or that uses the disk, says so.
+    ``lock`` guards the index. The comments above the groups of methods say which of them are called
+    with the lock, and which use the disk.
 
     :ivar blocks: the number of blocks of all files.
     """
@@ -146,7 +148,7 @@ class CompleteFiles:
     ) -> None:
         """Read the index, or empty it if it has another format.
 
-        :param table: its room is shared by these files.
+        :param table: the slot table; its capacity is shared with these files.
         :raises OSError: the files cannot be read or made.
         """
         self._lock = lock
@@ -156,7 +158,7 @@ class CompleteFiles:
         self._files, made = folder.open_folder(FILES_FOLDER)
         self._lists, _ = folder.open_folder("checksums")
         self._index = folder.open(INDEX_FILE)
-        self._entries: dict[int, CompleteFile] = {}  # after `_all`
+        self._entries: dict[int, CompleteFile] = {}  # filled by `_all`
         self._unread: memoryview | None = None
         self._order: OrderedDict[int, CompleteFile] = OrderedDict()  # not pinned, by last use
         self._leaving: set[int] = set()
@@ -204,18 +206,18 @@ class CompleteFiles:
         return next(iter(self._order.values()), None)
 
     def any(self) -> CompleteFile | None:
-        """A file, pinned or not."""
+        """A file that is not pinned if there is one, otherwise a pinned one."""
         return self.oldest() or next(iter(self._all().values()), None)
 
     def pins_changed(self) -> None:
-        """Follow the pins of the slot table."""
+        """Exclude the versions that the slot table has pinned from eviction, and no others."""
         pinned = self._table.pinned
         loose = [entry for word, entry in self._all().items() if word not in pinned]
         loose.sort(key=lambda entry: entry.used)
         self._order = OrderedDict((entry.word, entry) for entry in loose)
 
     def reserve(self, size_bytes: int) -> None:
-        """Count disk space that a file will take, or (negative) takes no more."""
+        """Count disk space that a file will take; a negative size gives disk space back."""
         self._bytes += size_bytes
         self._table.reserved = -(-self._bytes // self._block_bytes)
 
@@ -272,14 +274,14 @@ class CompleteFiles:
                 return False
             self._forget(entry)
             self._leaving.add(entry.word)
-        with contextlib.suppress(OSError):  # what stays is removed at the next start
+        with contextlib.suppress(OSError):  # `sweep` removes what is left, after the next start
             self._unlink(entry.word)
         with self._lock:
             self._leaving.discard(entry.word)
             self.reserve(-cost_of(entry.size, self._block_bytes))
-        with contextlib.suppress(OSError):  # a row without a file is dropped when it is used
+        with contextlib.suppress(OSError):  # a row without a file is removed at its next use
             self.save()
-        with self._lock:  # not before its row is saved as a free one
+        with self._lock:  # the row is used again only after it was saved as a free one
             self._free_rows.append(entry.row)
         return True
 
@@ -303,12 +305,18 @@ class CompleteFiles:
             raise
 
     def close(self) -> None:
-        """Save the index, and that the cache was closed. :raises OSError: see `save`."""
+        """Save the index, and that the cache was closed.
+
+        :raises OSError: the disk is full or fails.
+        """
         self.save()
         self._write_header(closed=True)
 
     def sweep(self) -> None:
-        """Remove files that a killed mount left. Not while a file is made; it uses the disk."""
+        """Remove files that a killed mount left. Uses the disk.
+
+        Do not call this while a file is being made.
+        """
         with self._lock:
             parts = {f"{word >> 32:08x}" for word in self._all()}
             lists = set(map(_list_name, self._all()))
@@ -321,10 +329,13 @@ class CompleteFiles:
             for name in set(os.listdir(self._lists)) - lists:
                 os.unlink(name, dir_fd=self._lists)
 
-    # --- files and lists of checksums; these use the disk
+    # --- files and lists of checksums; these use the disk; the caller does not hold the lock
 
     def create(self) -> int:
-        """Create the file that is made next. :raises OSError: it cannot be created."""
+        """Create a new file, which gets its final name later.
+
+        :raises OSError: it cannot be created.
+        """
         self.discard_new()
         return os.open(_NEW_NAME, _CREATE | os.O_EXCL, 0o600, dir_fd=self._files)
 
@@ -334,7 +345,7 @@ class CompleteFiles:
             os.unlink(_NEW_NAME, dir_fd=self._files)
 
     def publish(self, pin: Pin, name: str, checksums: Iterable[int]) -> None:
-        """Write the list of checksums, and give the file of `create` its name.
+        """Write the list of checksums, and rename the file of `create` to its final name.
 
         :raises OSError: the disk is full or fails.
         """
@@ -351,11 +362,11 @@ class CompleteFiles:
             close_file(file)
         with self._lock:
             self._read_lists.pop(pin.word, None)
-        # names are UTF-8 on disk, whatever the locale is
+        # Names are UTF-8 on disk, whatever the locale is.
         os.rename(_NEW_NAME, name.encode(), src_dir_fd=self._files, dst_dir_fd=self._files)
 
     def checksums(self, pin: Pin) -> ChecksumList | None:
-        """The list of checksums of a version's file; None if it is lost."""
+        """The list of checksums of a version's file; None if it is lost or damaged."""
         with self._lock:
             found = self._read_lists.get(pin.word)
             if found is not None:
@@ -414,7 +425,10 @@ class CompleteFiles:
         )
 
     def _read_header(self) -> bool:
-        """Read the header; keep the stamp if the cache was closed since the machine started."""
+        """Read the header; False if it is invalid or has another format.
+
+        The stamp is kept if the cache was closed and the machine was not restarted since then.
+        """
         header = os.pread(self._index, _HEADER.size, 0)
         if len(header) < _HEADER.size or xxh3_64_intdigest(header[:-8]) != _last_word(header):
             return False
@@ -432,7 +446,7 @@ class CompleteFiles:
         write_at(self._index, header + xxh3_64_intdigest(header).to_bytes(8, "little"), 0)
 
     def _load(self) -> None:
-        """Read the rows and count their sizes; they are checked at the first use (`_all`)."""
+        """Read the rows and count their sizes; `_all` checks the rows at their first use."""
         self._rows = max(0, os.fstat(self._index).st_size - _ROWS_AT) // _ROW.size
         self._unread = memoryview(bytearray(self._rows * _ROW.size))
         if self._rows:
@@ -449,7 +463,7 @@ class CompleteFiles:
         self.reserve(0)
 
     def _all(self) -> dict[int, CompleteFile]:
-        """All files by their words; makes them of the rows that were read, at the first call."""
+        """Return all files by their words; the first call makes them from the rows."""
         if self._unread is not None:
             rows, self._unread = self._unread, None
             for row, (word, size, used, device, inode, mtime, ctime, stamp, _) in _rows_of(rows):
@@ -499,11 +513,11 @@ def _list_name(word: int) -> str:
 
 
 def _boot_hash() -> int:
-    """A number that differs between two starts of this machine."""
+    """A number that is different after each restart of this machine."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
-        boot = os.urandom(16)  # nothing is known, so every file is verified after each start
+        boot = os.urandom(16)  # the boot is unknown, so all files are verified at each start
     return xxh3_64_intdigest(boot)
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file maker moves complete versions from the slab into files, on a thread of its own.
 
-It reads the blocks from their slots, verified, into a file under another name, waits until the disk
-has it, gives it its name, records it in the index, and frees the slots. A kill between any two of
-these steps leaves the blocks in their slots, or the file in the index; what else it leaves is
-removed at the next start. It also verifies files again that cannot be trusted after a start.
+The file maker reads the blocks from their slots, verified, into a file under another name, syncs
+the file, gives it its final name, records it in the index, and frees the slots. If the process is
+killed between two of these steps, the blocks are still in their slots, or the file is in the index.
+Anything else that is left is removed after the next start. The file maker also verifies files again
+if they cannot be trusted after a start.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ from backlotfs.cache.disk.room import Room
 from backlotfs.cache.disk.slab_files import SlabFiles, write_at
 from backlotfs.cache.memory import BlockKey
 
-#: Blocks that are copied or verified together, and slots that are freed under one lock.
+#: The number of blocks that are copied or verified together, and the number of slots that are freed
+#: without releasing the lock.
 _GROUP = 16
 _FREED = 512
-#: Longest wait at the end for the thread.
+#: Longest time that `FileJobs.close` waits for the thread.
 _CLOSE_TIMEOUT_S = 10.0
-#: Most versions in the queue; others are queued again when they are opened.
+#: Most versions in the queue; a version that found no room is queued again when it is opened.
 _MOST_JOBS = 4096
-#: While blocks arrive, the thread rests this many times as long as it has worked: a file that is
-#: made at once takes processor time from the copy that brings its blocks.
+#: While blocks arrive, the thread pauses for this many times the time that it has worked. Without
+#: the pause it would take processor time from the copy that brings the blocks.
 _REST = 4
 
 
@@ -47,7 +49,7 @@ class FileJobs:
     ) -> None:
         """Start no thread yet.
 
-        :param first: called on the thread before all others.
+        :param first: called once on the thread, before it handles the first version.
         :param busy: whether blocks arrive now.
         """
         self._run, self._first, self._busy = run, first, busy
@@ -67,7 +69,7 @@ class FileJobs:
                 thread = threading.Thread(target=self._serve, name="cached-files", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # no thread for it: a later one may get one
+                except RuntimeError:  # the system has no thread now; a later call tries again
                     return
                 self._thread = thread
             self._waiting[pin] = None
@@ -86,7 +88,7 @@ class FileJobs:
                 self._draining -= 1
 
     def close(self) -> bool:
-        """End the thread, after the step that it is in; False if the disk hangs. Idempotent."""
+        """End the thread after its current step; False if it does not end. Idempotent."""
         with self._changed:
             self.closing = True
             self._waiting.clear()
@@ -118,7 +120,8 @@ class FileJobs:
 class FileMaker:
     """Makes and verifies the files of one open cache, on the thread of the jobs.
 
-    :ivar making: the word of the version that gets a file or whose slots are freed then, else 0.
+    :ivar making: the word of the version whose file is being made or whose slots are being freed
+        after that; 0 if there is none.
     """
 
     def __init__(
@@ -132,8 +135,8 @@ class FileMaker:
     ) -> None:
         """Use the files of this cache.
 
-        :param lock: guards them; not held while the disk works.
-        :param stopped: whether the cache is being closed: then what is begun is left.
+        :param lock: guards these files; not held while the disk works.
+        :param stopped: whether the cache is being closed; then unfinished work is given up.
         """
         self.making = 0
         self._dropped = False
@@ -148,8 +151,8 @@ class FileMaker:
     def run(self, pin: Pin, name: str) -> None:
         """Make a version's file, or verify it again if there is one.
 
-        :param name: of the asset.
-        :raises OSError: the disk is full or fails; nothing was changed.
+        :param name: the file name of the asset.
+        :raises OSError: the disk is full or fails; no file was made.
         """
         with self._lock:
             entry = self._complete.get(pin.word)
@@ -179,7 +182,7 @@ class FileMaker:
                 self._room.release(pin)
 
     def versions_dropped(self, words: AbstractSet[int]) -> None:
-        """Remember that the blocks of these are deleted; any thread, which holds the lock."""
+        """Note that the blocks of these versions are deleted. Any thread; the caller locks."""
         self._dropped |= self.making in words
 
     def _remove_dropped(self, pin: Pin) -> None:
@@ -191,7 +194,7 @@ class FileMaker:
             self._complete.remove(entry)
 
     def _is_whole(self, pin: Pin) -> bool:
-        """Whether every block has a slot; their use is recorded, so that they stay meanwhile."""
+        """Whether every block has a slot. Records a use of the slots, so that they are kept."""
         table, block_bytes = self._slab.table, self._slab.block_bytes
         count = -(-pin.size // block_bytes)
         for first in range(0, count, _FREED):
@@ -205,7 +208,10 @@ class FileMaker:
         return count > 0
 
     def _make(self, pin: Pin, name: str) -> bool:
-        """Copy the blocks into a file and record it; False if one of them is gone."""
+        """Copy the blocks into a file and record it.
+
+        :returns: False if a block is missing or the cache is being closed.
+        """
         file = self._complete.create()
         try:
             checksums = array("Q")
@@ -220,7 +226,7 @@ class FileMaker:
                 checksums.extend(map(tag.checksum, numbers, views))
                 write_at(file, self._buffer[: sum(map(len, views))], first * block_bytes)
             os.fdatasync(file)
-            with contextlib.suppress(OSError):  # without a proof it is read block by block
+            with contextlib.suppress(OSError):  # without this time the file has no proof
                 os.utime(file, ns=(MADE_NS, MADE_NS))
             self._complete.publish(pin, name, checksums)
             self._complete.add(pin, os.fstat(file))
@@ -229,7 +235,7 @@ class FileMaker:
         return True
 
     def _verify(self, pin: Pin, entry: CompleteFile) -> None:
-        """Read a whole file; record a new proof if every block is right, else remove the file."""
+        """Read a whole file; record a new proof if every block is right, or remove the file."""
         opened = self._complete.open(pin)
         if opened is None:
             self._reader.lost(entry)
@@ -241,7 +247,7 @@ class FileMaker:
             try:
                 os.utime(file, ns=(MADE_NS, MADE_NS))
             except OSError:
-                return  # there is no proof against later writes
+                return  # without this time, later writes could not be noticed
             before = os.fstat(file)
             block_bytes, tag = self._slab.block_bytes, source_tag(*pin)
             right = before.st_size == pin.size

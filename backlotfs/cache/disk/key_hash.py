@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hashes of embed code and validator, which identify a source's version in a row."""
+"""Hashes of embed code and validator. They identify a version of a source in a row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class KeyHash(NamedTuple):
     """The hashes of one version of one source.
 
     :ivar word: 64 bits of the version's hash, never 0.
-    :ivar seed: 64 other bits of it, for checksums only.
+    :ivar seed: 64 other bits of the hash, for checksums only.
     """
 
     word: int
@@ -27,7 +27,7 @@ class KeyHash(NamedTuple):
     def checksum(self, number: int, block: bytes | bytearray | memoryview) -> int:
         """The 64-bit checksum (XXH3) of a block's bytes, its version and its number.
 
-        So a block has a wrong checksum under the key of another block.
+        So the checksum is wrong if a block is read by the key of another block.
         """
         return xxh3_64_intdigest(block, seed=(self.seed + number * _SPREAD) & _MASK)
 

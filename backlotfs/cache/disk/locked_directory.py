@@ -17,7 +17,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class LockedDirectory:
-    """A folder that this mount has locked until `close`, and its files. Not thread-safe."""
+    """A folder that this mount keeps locked until `close`, and its files. Not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Create the folder if it is missing, and lock it.
@@ -43,13 +43,14 @@ class LockedDirectory:
         except OSError as error:
             self.close()
             raise self._unusable(error.strerror or str(error)) from error
-        with contextlib.suppress(OSError):  # only backup programs miss it
+        with contextlib.suppress(OSError):  # the tag is only for backup programs
             make_cache_tag(self._folder, path)
 
     def open(self, name: str) -> int:
         """Open or create a file in the folder (0600); `close` closes its descriptor.
 
-        :raises OSError: it cannot be opened for writing, or belongs to another user.
+        :raises OSError: it cannot be opened for writing, is not a regular file, belongs to another
+            user, or is open to others.
         """
         file = os.open(name, _FLAGS, 0o600, dir_fd=self._folder)
         self._files.append(file)
@@ -82,8 +83,8 @@ class LockedDirectory:
     def removed(self) -> bool:
         """Whether the folder, or an open file of it, is not at its path any more.
 
-        It was removed or moved, or something was mounted over it: what is written to the open files
-        is lost at the end of this mount.
+        The folder was removed or moved, or something was mounted over it. Everything that is
+        written to the open files is lost when this mount ends.
         """
         try:
             gone = not _same(self._folder, os.stat(self.path, follow_symlinks=False))
@@ -94,11 +95,11 @@ class LockedDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:
-            return False  # nothing is known of it
+            return False  # the state of the folder is unknown
 
     def unlock(self) -> None:
         """Release the lock, so that this mount can lock the folder again after files were lost."""
-        with contextlib.suppress(OSError):  # the folder is gone: the lock protects nothing
+        with contextlib.suppress(OSError):  # the files are lost, so the lock protects nothing
             fcntl.flock(self._names["lock"], fcntl.LOCK_UN)
 
     def replace(self, name: str, text: str) -> None:
@@ -116,7 +117,8 @@ class LockedDirectory:
     def text(self, name: str) -> str:
         """The content that `replace` wrote.
 
-        :raises OSError: there is no such file, or it cannot be read.
+        :raises OSError: there is no such file, it cannot be read, belongs to another user, or is
+            open to others.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(name, flags, dir_fd=self._folder), errors="replace") as text:
@@ -133,9 +135,9 @@ class LockedDirectory:
 
 
 def close_file(file: int) -> None:
-    """Close a descriptor to which nothing has to be written any more.
+    """Close a descriptor for which no write is pending.
 
-    On NFS and FUSE this may fail, although the descriptor is closed and everything was read.
+    On NFS and FUSE the call may fail although the descriptor is closed and everything was read.
     """
     with contextlib.suppress(OSError):
         os.close(file)

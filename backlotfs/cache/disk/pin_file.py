@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pin file stores which versions are pinned in the disk cache, over restarts."""
+"""The pin file stores, over restarts, which versions are pinned in the disk cache."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ PINS_FILE = "pins"
 
 
 class Pin(NamedTuple):
-    """A pinned version of a source."""
+    """A version of a source that is pinned, or may be pinned."""
 
     embed_code: str
     validator: str
 
     @property
     def word(self) -> int:
-        """The version's word in rows; see `KeyHash`."""
+        """The word of the version in rows; see `KeyHash`."""
         return source_tag(*self).word
 
     @property
@@ -52,7 +52,7 @@ class PinFile:
             return sorted(self._pins)
 
     def change(self, *, add: AbstractSet[Pin], remove: AbstractSet[Pin]) -> None:
-        """Change the pins and save them atomically; in memory they are changed in any case.
+        """Change the pins and save them atomically; in memory they change even if that fails.
 
         :raises OSError: the changes were not saved.
         """

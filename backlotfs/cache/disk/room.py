@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes room in the disk cache: the least recently used block or complete file goes.
+"""Makes room in the disk cache: evicts the least recently used block or complete file.
 
-Slots that take disk space and complete files together stay within the capacity of the slot table.
-The last use of both is counted alike. Pinned ones stay.
+The slots that take disk space and the complete files together stay within the capacity of the slot
+table. The last uses of blocks and files are counted by the same counter. Pinned blocks and files
+are not evicted, except that `Room.shrink` evicts pinned files last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from backlotfs.cache.disk.complete_files import CompleteFile, CompleteFiles, cos
 from backlotfs.cache.disk.pin_file import Pin
 from backlotfs.cache.disk.slab_files import SlabFiles
 
-#: A disk that cannot punch is noticed when it is tried; then only files are evicted for files.
+#: Attempts to make room. Only an attempt shows that a disk cannot punch holes; after that only
+#: files are evicted to make room for files.
 _TRIES = 3
 
 
@@ -48,10 +50,10 @@ class Room:
             self._evict_file(entry)
 
     def for_file(self, pin: Pin, before: int) -> bool:
-        """Reserve the room of a complete file, besides that of its slots.
+        """Reserve the room of a complete file, in addition to the room of its slots.
 
-        :param before: evict only what was not used since then.
-        :returns: False if there is not enough, and nothing was reserved.
+        :param before: only blocks and files that were not used since this time are evicted.
+        :returns: False if there is not enough room; then nothing is reserved.
         """
         cost = cost_of(pin.size, self._slab.block_bytes)
         with self._lock:
@@ -69,12 +71,15 @@ class Room:
         return False
 
     def release(self, pin: Pin) -> None:
-        """Take back the room that `for_file` reserved."""
+        """Release the room that `for_file` reserved."""
         with self._lock:
             self._complete.reserve(-cost_of(pin.size, self._slab.block_bytes))
 
     def shrink(self) -> None:
-        """Keep the limit at the start, when it is smaller than before; pinned files go last."""
+        """Evict until the cache is within its limit, which may be smaller than at the last start.
+
+        Pinned files are evicted last.
+        """
         for _ in range(_TRIES):
             while self._is_over():
                 if not self._evict(2**64):
@@ -87,14 +92,14 @@ class Room:
                 return
 
     def punch(self) -> None:
-        """Give the disk space of free slots back, where the disk can do that."""
+        """Give the disk space of free slots back to the disk, if the disk supports that."""
         if not self._can_punch:
             return
         with self._lock:
             slots = self._table.take_free()
         if slots:
             try:
-                self._slab.save(slots, ())  # no row may name a block that is gone
+                self._slab.save(slots, ())  # no row may refer to a block that is gone
                 self._can_punch = self._slab.punch(slots)
             except OSError:
                 self._can_punch = False
@@ -122,14 +127,17 @@ class Room:
         return cost <= room
 
     def _is_over(self) -> bool:
-        """Whether too much would be used after the free slots are punched."""
+        """Whether the limit would be exceeded even after the free slots are punched."""
         table = self._table
         with self._lock:
             slots = table.used_slots if self._can_punch else table.on_disk
             return slots + table.reserved > table.capacity
 
     def _evict(self, before: int) -> bool:
-        """Evict the least recently used block or file; False if it was used since ``before``."""
+        """Evict the least recently used block or file, if it was not used since ``before``.
+
+        :returns: False if nothing was evicted.
+        """
         table = self._table
         with self._lock:
             oldest = table.oldest() if self._can_punch else None

@@ -16,7 +16,7 @@ from backlotfs.cache.disk.slot_table import MOST_SLOTS, ROW_BYTES, SlotTable
 from backlotfs.cache.memory import runs_of
 from backlotfs.errors import CacheUnusable
 
-#: Version of the index; a cache in another version is emptied.
+#: Version of the format; a cache in a format of another version is emptied.
 FORMAT_VERSION = 2
 
 _HEADER = struct.Struct("=8sIIQ")  # magic, version, block bytes, checksum of those before
@@ -26,8 +26,9 @@ _ROWS_AT = 4096
 #: used blocks of the small files.
 _OVERHEAD_BYTES = 64 * 1024
 _OVERHEAD_SHARE = 1024
-#: Up to this many slots (4 GiB of blocks) the chains are rebuilt at each start, which takes about
-#: 50 ms: after a kill between the writes of rows and heads some blocks could not be found.
+#: Up to this many slots (4 GiB of blocks of 64 KiB) the chains are rebuilt at each start, which
+#: takes about 50 ms. Without that, after a kill between the writes of rows and of heads, some
+#: blocks could not be found.
 RELINKED_SLOTS = 65_536
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # <linux/falloc.h>
@@ -38,12 +39,12 @@ def capacity_of(budget_bytes: int, block_bytes: int) -> int:
     room = budget_bytes - budget_bytes // _OVERHEAD_SHARE - _OVERHEAD_BYTES - _ROWS_AT
     slots = max(0, room // (block_bytes + ROW_BYTES + 4))
     while slots and slots * (block_bytes + ROW_BYTES) + 4 * _heads_of(slots) > room:
-        slots -= max(1, slots // 1000)  # heads are a power of two in number
+        slots -= max(1, slots // 1000)  # the number of heads is a power of two
     return min(slots, MOST_SLOTS)
 
 
 def budget_of(slots: int, block_bytes: int) -> int:
-    """The smallest budget for this many slots, except for a few slots."""
+    """A budget that is large enough for this many slots, and hardly larger than needed."""
     budget = slots * (block_bytes + ROW_BYTES + 4) + _OVERHEAD_BYTES + _ROWS_AT
     while capacity_of(budget, block_bytes) < min(slots, MOST_SLOTS):
         budget += budget // 512
@@ -51,7 +52,7 @@ def budget_of(slots: int, block_bytes: int) -> int:
 
 
 class SlabFiles:
-    """Slots and rows on disk; the folder closes the files. Any thread may read and write.
+    """Slots and rows on disk. Any thread may read and write. The folder closes the files.
 
     :ivar block_bytes: size of a slot.
     :ivar table: the table of the index; the caller locks it.
@@ -99,7 +100,7 @@ class SlabFiles:
         write_at(self._slab, block, slot * self.block_bytes)
 
     def punch(self, slots: Sequence[int]) -> bool:
-        """Give the disk space of these ascending slots back; False if the disk cannot do that."""
+        """Give the disk space of these ascending slots back; False if the disk cannot do it."""
         return all(
             punch_hole(self._slab, run.start * self.block_bytes, len(run) * self.block_bytes)
             for run in runs_of(slots, len(slots))
@@ -134,7 +135,8 @@ class SlabFiles:
             self._index, table.row_bytes[: high_water_mark * ROW_BYTES], _ROWS_AT
         )
         high_water_mark //= ROW_BYTES
-        # Chains are rebuilt if the table shrank (they may lead to dropped slots) or grew.
+        # Chains are rebuilt if the table is small, grew, or shrank (they may lead to dropped
+        # slots).
         size = len(table.head_bytes)
         kept = high_water_mark == rows and os.fstat(self._heads).st_size == size
         kept = kept and high_water_mark > RELINKED_SLOTS
@@ -143,13 +145,16 @@ class SlabFiles:
         table.loaded(high_water_mark, heads=kept, on_disk=on_disk)
         if not kept:
             os.ftruncate(self._heads, 0)
-            # After a full disk the file is too short, so the next start rebuilds the chains.
+            # If the disk is full, the file is too short, so the next start rebuilds the chains.
             with contextlib.suppress(OSError):
                 self.save_all()
 
 
 def punch_hole(file: int, at: int, length: int) -> bool:
-    """Give a part of a file's disk space back; it reads as zeros then. False: not possible."""
+    """Give the disk space of a part of a file back; False if the disk cannot do it.
+
+    After that the part reads as zeros.
+    """
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if fallocate is None:
         return False

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The slot table maps blocks to slots and chooses the slots to evict. Pure: no files, no lock.
 
-A row has five 64-bit words: the source's word (0: the slot is free); the block number and, above
-it, the length; the checksum; the *use*; the next slot of the chain plus one (0: the last). The use
-has, from the top, one bit for pinned, 39 bits of a counter, and 24 bits of the slot number. So the
-smallest uses are the least recently used slots, which one pass finds without an object per row. A
-free slot has the counter 0.
+A row has five 64-bit words: the source's word; the block number and, above it, the length (both 0:
+the slot is free); the checksum; the *use*; the next slot of the chain plus one (0: there is none).
+The use has, from the top, one bit for pinned, 39 bits of a counter, and 24 bits of the slot number.
+So the slots with the smallest uses are the least recently used ones, and one pass finds them
+without an object per row. A free slot has the counter 0.
 
-Free slots take disk space until they are punched; then they are *holes*. Slots that take space and
-the complete files (``reserved``) together are at most ``capacity``.
+Free slots take disk space until they are punched; after that they are *holes*. The slots that take
+space and the complete files (``reserved``) together are at most ``capacity``.
 
 Rows come from a disk and may contain anything. Every number is checked before it is followed,
-chains end after `_LONGEST_CHAIN`, and a slot is evicted only if its row is the same as when it was
-chosen. A slot that its chain does not reach any more is still evicted some day, because eviction
-does not follow chains.
+chains end after `_LONGEST_CHAIN`, and a slot is evicted only if its use is the same as when it was
+chosen. A slot that its chain does not reach any more is evicted later like all others, because
+eviction does not follow chains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from operator import not_
 from typing import NamedTuple
 
 ROW_BYTES = 40
-#: Most slots (24 bits): 2 TiB in blocks of 128 KiB.
+#: Most slots (24 bits): 1 TiB in blocks of 64 KiB.
 MOST_SLOTS = 2**24
 
 _WORDS = ROW_BYTES // 8
@@ -41,7 +41,7 @@ _PINNED = 1 << 63
 _LONGEST_CHAIN = 256
 #: Number of slots that one pass over all rows chooses (10 ms for 500 000 rows).
 _VICTIMS = 4096
-#: Up to this many sources are searched one by one, more by one pass over all rows.
+#: Up to this many sources are searched one by one. More are searched by one pass over all rows.
 _FEW = 8
 
 
@@ -56,12 +56,12 @@ class SlotTable:
     """Rows and chains in memory. Not thread-safe.
 
     :ivar high_water_mark: slots from here on were never used.
-    :ivar limit: the number of slots that take disk space may grow up to it; at most `capacity`.
-    :ivar reserved: slots of the capacity whose room is taken by complete files.
+    :ivar limit: the number of slots that may take disk space now; at most `capacity`.
+    :ivar reserved: the part of the capacity, in slots, that complete files take.
     :ivar pinned: words of the pinned versions.
-    :ivar blocks: the number of cached blocks by a version's word.
-    :ivar dirty_rows: slots whose rows have to be saved; the owner clears it.
-    :ivar dirty_heads: chains whose heads changed, likewise.
+    :ivar blocks: the number of cached blocks of each version, by its word.
+    :ivar dirty_rows: slots whose rows have to be saved; the owner clears this set.
+    :ivar dirty_heads: chains whose heads have to be saved; the owner clears this set.
     """
 
     def __init__(self, capacity: int, pinned: set[int]) -> None:
@@ -86,12 +86,12 @@ class SlotTable:
         self.reserved = 0
         self._free: list[int] = []
         self._holes: list[int] = []
-        #: The list that all unused slots belong to; they are found at the first change.
+        #: `_free` or `_holes`: the list that unused slots are added to at the first change.
         self._unlisted: list[int] | None = None
-        self._given = -1  # allocated, but not filled, dropped or retracted yet
+        self._given = -1  # a slot that was allocated, but not yet filled, dropped or retracted
         self._grown = -1  # the last slot for which the disk space grew
         self._victims: list[int] = []
-        self._stuck = -1  # with so many slots in use, all of them were pinned
+        self._stuck = -1  # the number of slots in use when all of them were pinned
 
     def loaded(self, high_water_mark: int, *, heads: bool, on_disk: int) -> None:
         """Use ``row_bytes`` up to ``high_water_mark``, which were read from a file.
@@ -128,7 +128,7 @@ class SlotTable:
             if words[at] == word and words[at + _NUMBER] & _LOW == number:
                 return after - 1
             after = words[at + _NEXT]
-        self._heads[head] = 0  # a ring: its slots go with time
+        self._heads[head] = 0  # the chain is a ring; its slots are evicted later
         self.dirty_heads.add(head)
         return -1
 
@@ -147,7 +147,7 @@ class SlotTable:
         return self._tick
 
     def seen(self, tick: int) -> None:
-        """Let the counter be larger than this use of a complete file."""
+        """Make the counter larger than this use of a complete file."""
         self._tick = max(self._tick, min(tick, _TICK_MASK // 2) + 1)
 
     def touch(self, slot: int) -> int:
@@ -158,7 +158,7 @@ class SlotTable:
         return use
 
     def use(self, slot: int) -> int:
-        """The last use of a slot; `touch`, `allocate` and `drop` change it."""
+        """The word with the last use of a slot; see the docstring of the module."""
         return self._words[slot * _WORDS + _USE]
 
     def slots_of(self, word: int) -> Iterator[int]:
@@ -182,7 +182,7 @@ class SlotTable:
         return self.high_water_mark - len(self._holes)
 
     def allocate(self) -> int | None:
-        """Allocate a slot, if needed the least recently used one; None if all are pinned."""
+        """Allocate a slot; evict the least recently used block if needed. None: all are pinned."""
         slot = self.vacant()
         if slot is None and self.oldest() is not None:
             slot = self._victims.pop() & _SLOT
@@ -191,9 +191,11 @@ class SlotTable:
         return slot
 
     def vacant(self) -> int | None:
-        """Allocate a slot without evicting another: a free one, or more disk space; else None.
+        """Allocate a slot without evicting a block: a free slot, or a slot that takes new space.
 
-        Fill, drop or retract it before the next call.
+        Fill, drop or retract the slot before the next call.
+
+        :returns: None if there is no such slot.
         """
         self._list_vacant()
         while self._free:
@@ -214,8 +216,11 @@ class SlotTable:
         return self._take(self._grown)
 
     def oldest(self) -> int | None:
-        """The time of the least recently used slot that is not pinned, as `now` counts it."""
-        for _ in range(3):  # the earlier choice, a new one, one after a repair of the rows
+        """The last use of the least recently used slot that is not pinned, as `now` counts it.
+
+        :returns: None if there is no such slot.
+        """
+        for _ in range(3):  # with earlier victims, with new ones, and after a repair of the rows
             while self._victims:
                 use = self._victims[-1]
                 if self._says(use):
@@ -228,18 +233,18 @@ class SlotTable:
         return None
 
     def drop_oldest(self) -> None:
-        """Evict the slot of which `oldest` told."""
+        """Evict the slot whose last use `oldest` has returned."""
         self.drop(self._victims.pop() & _SLOT)
 
     def take_free(self) -> list[int]:
-        """Take all free slots out, ascending. Nothing else uses them until `punched` is called."""
+        """Remove all free slots and return them, ascending; `punched` adds them again."""
         self._list_vacant()
         slots = sorted(set(filter(self._is_free, self._free)))
         self._free.clear()
         return slots
 
     def punched(self, slots: list[int], *, done: bool) -> None:
-        """Give slots back that `take_free` returned: as holes, or (not ``done``) as free ones."""
+        """Add the slots that `take_free` returned: as holes if ``done``, otherwise as free ones."""
         (self._holes if done else self._free).extend(reversed(slots))
 
     def fill(self, slot: int, word: int, number: int, row: Row) -> None:
@@ -273,9 +278,9 @@ class SlotTable:
         self.dirty_rows.add(slot)
 
     def retract(self, slot: int) -> bool:
-        """Return a new slot for which the disk had no room, and do not grow for now.
+        """Return a new slot for which the disk had no room; do not grow until `limit` is raised.
 
-        :returns: False if the slot took disk space before; then it was freed.
+        :returns: False if the slot took disk space before; in this case it was only freed.
         """
         if slot != self._grown:
             self.drop(slot)
@@ -292,10 +297,13 @@ class SlotTable:
         return True
 
     def pin(self, words: set[int], *, stay: bool = True) -> None:
-        """Pin versions: their present and later blocks are not evicted; or unpin them."""
+        """Pin versions, or unpin them if not ``stay``.
+
+        Blocks of a pinned version are not evicted; this includes blocks that are added later.
+        """
         self.pinned = self.pinned | words if stay else self.pinned - words
         self._stuck = -1
-        self._victims.clear()  # unpinned slots may be older than the chosen ones
+        self._victims.clear()  # unpinned slots may be older than the chosen victims
         for slot in self._slots_of_any(words):
             at = slot * _WORDS + _USE
             self._words[at] = self._words[at] & ~_PINNED | (_PINNED if stay else 0)
@@ -370,7 +378,10 @@ class SlotTable:
         return slot < self.high_water_mark and self._words[slot * _WORDS + _USE] == use
 
     def _mend_uses(self) -> None:
-        """Repair the use of damaged rows (wrong slot, counter or pin) and make them the oldest."""
+        """Repair the uses of damaged rows.
+
+        Rows with a wrong slot or counter become the oldest; wrong pins are corrected.
+        """
         latest = 1
         for slot in range(self.high_water_mark):
             at = slot * _WORDS

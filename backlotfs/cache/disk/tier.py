@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The disk cache: an LRU cache of blocks with a limit in bytes that survives restarts.
+"""The disk cache: an LRU cache of blocks that survives restarts and has a limit in bytes.
 
-`get_many` reads on the caller's thread; `put` queues the block for the writer thread. An
-error of the disk is never raised to a caller: it is a miss, or the block is not cached, and there
-is one warning.
+`get_many` reads on the caller's thread; `put` queues the block for the writer thread. An error of
+the disk is never raised to a caller: the read is a miss, or the block is not cached. There is one
+warning for each kind of error.
 
 Another program may remove the folder while it is in use (``rm -rf ~/.cache``). Open files stay
 usable, but their content is lost when the mount ends. So the cache checks the folder before each
-write, each change of pins and each `warm`, and continues in a new, empty folder at the same path.
+write, each change of pins and each `warm`. If the folder was removed, the cache continues in a new,
+empty folder at the same path.
 
 When every block of a version is in the slab, the version is moved to a file of its own in the
-background (`file_maker`). `open_complete` gives such a file to the kernel adapter.
+background (`file_maker`). `open_complete` opens such a file for the kernel adapter.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class DiskCounts(NamedTuple):
 
     :ivar hits: blocks that were read and verified.
     :ivar misses: blocks that were not found, or damaged.
-    :ivar damaged: blocks with a wrong checksum or an impossible row, and complete files with such a
-        block or that were removed; each was deleted.
+    :ivar damaged: blocks with a wrong checksum or an impossible row, which were deleted; and
+        complete files that had such a block or were removed by another program.
     :ivar evicted: blocks that were evicted for others.
     :ivar rejected: blocks that were not written because the disk was too slow or had failed.
     """
@@ -62,7 +63,10 @@ class DiskCounts(NamedTuple):
 
 
 def kept_budget(folder: Path, block_bytes: int) -> int:
-    """The budget that keeps every block of the cache in this folder; 0 if nothing is pinned."""
+    """The budget that keeps every block of the cache in this folder.
+
+    :returns: 0 if nothing is pinned or the cache cannot be read.
+    """
     try:
         place = open_private_folder(folder, make=False)
     except OSError:
@@ -81,7 +85,7 @@ def kept_budget(folder: Path, block_bytes: int) -> int:
     return budget_of(slots, block_bytes) if pinned else 0
 
 
-#: Blocks that arrived within this many seconds: a program is reading.
+#: If blocks arrived within this many seconds, a program is reading.
 BUSY_S = 1.0
 
 T = TypeVar("T")
@@ -90,11 +94,11 @@ T = TypeVar("T")
 class DiskTier:
     """A cache of blocks in a folder. Any thread may call any method.
 
-    After `__init__`, `remake_if_removed` is the only method that raises.
+    After `__init__`, only `remake_if_removed` raises exceptions.
 
     :ivar budget_bytes: the limit for all files together.
     :ivar on_loss: called after blocks of pinned versions may have been lost: a removed folder was
-        made again, empty, with the pins it had; or a complete file was damaged or removed.
+        made again, empty except for the pins; or a complete file was damaged or removed.
     :ivar name_of: returns the file name of an asset by its embed code, to name complete files.
     """
 
@@ -111,7 +115,7 @@ class DiskTier:
 
         :param folder: a folder for this library only, named by API URL and account.
         :param block_bytes: size of a block; a cache with another block size is emptied.
-        :param queued_blocks: blocks that may wait for the disk; they occupy memory meanwhile.
+        :param queued_blocks: the number of blocks that may wait for the disk; they occupy memory.
         :raises CacheUnusable: the folder belongs to another user, is open to others, is in use by
             another mount or cannot be written, or the budget is smaller than a block.
         """
@@ -194,7 +198,7 @@ class DiskTier:
         except CacheUnusable as error:
             self._writer.pause(OSError(str(error)))
         else:
-            with self._in_use() as usable:  # its files stay open if the folder is made again now
+            with self._in_use() as usable:  # keeps the files open if the folder is remade meanwhile
                 if usable:
                     self._writer.write(batch)
             for pin in {Pin(*pending.key[:2]) for pending in batch}:
@@ -237,7 +241,7 @@ class DiskTier:
     def cached_bytes(self) -> int:
         """Bytes of all slots in use and of all complete files; a short block counts as a whole one.
 
-        A version whose slots are being freed after it got its file counts once.
+        While the slots of a version are being freed because it has a file, it is counted once.
         """
         with self._lock:
             blocks = self._table.used_slots + self._complete.blocks
@@ -265,7 +269,7 @@ class DiskTier:
             return self._table.blocks.get(word, 0)
 
     def __contains__(self, key: BlockKey) -> bool:
-        """Whether the index has the block; this reads nothing and does not count as a use."""
+        """Whether the index has the block; reads no file and does not count as a use."""
         return not self.missing((key,))
 
     def missing(self, keys: Iterable[BlockKey]) -> list[BlockKey]:
@@ -284,8 +288,8 @@ class DiskTier:
     def get_many(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
         """Read blocks into buffers; return their lengths, or None for blocks that are not cached.
 
-        Blocks in adjacent slots are read by one system call. After None the buffer may contain
-        anything.
+        Blocks in adjacent slots are read by one system call. The buffer of a block that is not
+        cached may contain anything after the call.
 
         :param buffers: each at least as long as its block.
         """
@@ -302,12 +306,13 @@ class DiskTier:
     def open_complete(self, embed_code: str, validator: str) -> int | None:
         """Open the file of a complete version, and record a use; the caller closes it.
 
-        The descriptor is for reading. The file has exactly the version's length, and its bytes were
-        verified and have not been changed since. Eviction unlinks it, which does not disturb the
-        descriptor or a mapping of it: the file is never written again.
+        The descriptor is for reading. The file has exactly the version's length. Its bytes were
+        verified and have not been changed since. Eviction unlinks the file, but the descriptor and
+        its mappings stay valid, and the file is never written again.
 
-        :returns: None if the version has no such file now. If it is complete, its file is made, or
-            verified again, in the background: a later call may return it.
+        :returns: the descriptor; None if the version has no such file now. If the version is
+            complete, its file is made or verified again in the background, so a later call may
+            return the file.
         """
         pin = Pin(embed_code, validator)
         with self._in_use() as usable:
@@ -368,7 +373,7 @@ class DiskTier:
         """Queue a block to be written; wait at most ``wait_s`` for room in the queue.
 
         The block must not change until it is written; a changed block fails its checksum later.
-        ``owner``, whose memory the block may be a view of, is kept alive until then.
+        ``owner``, of whose memory the block may be a view, is kept alive until then.
 
         :returns: False if the block will not be written: its length or number is invalid, it is
             cached or queued already, or the disk is too slow or has failed.
@@ -387,10 +392,11 @@ class DiskTier:
 
     def accepted(self, key: BlockKey) -> bool:
         """Whether the block is cached or queued."""
-        return key in self._queue or key in self  # in this order: blocks go from queue to disk
+        # The queue comes first, because a block moves from the queue to the disk.
+        return key in self._queue or key in self
 
     def _is_busy(self) -> bool:
-        """Whether blocks have arrived lately."""
+        """Whether a block has arrived within the last `BUSY_S`."""
         return self._clock.monotonic() - self._arrived_s < BUSY_S
 
     def drain(self) -> bool:
@@ -398,7 +404,7 @@ class DiskTier:
         return self._queue.drain()
 
     def drain_files(self, timeout_s: float = 10.0) -> bool:
-        """Wait until the versions that are complete now have their files; False if not in time."""
+        """Wait until all versions that are complete now have files; False if it takes too long."""
         return self._queue.drain() and self._jobs.drain(timeout_s)
 
     # --- pins
@@ -412,11 +418,12 @@ class DiskTier:
     ) -> bool:
         """Pin and unpin versions. The blocks of a pinned version are not evicted, even later.
 
-        They count in the budget. If they fill it, nothing else is cached.
+        Pinned blocks count in the budget. If they fill it, nothing else is cached.
 
         :param drop: the removed pins whose blocks are deleted at once.
-        :returns: False if the change was not saved: it is valid until the cache is closed. If the
-            folder was removed and cannot be made again, nothing was changed.
+        :returns: False if the change was not saved. The change is then valid until the cache is
+            closed. But if the folder was removed and cannot be made again, or if the cache is
+            closed, nothing was changed.
         """
         try:
             self.remake_if_removed()
@@ -455,7 +462,8 @@ class DiskTier:
             if ended:
                 self._idle.wait_for(lambda: not self._users)
         if ended:
-            if not self._folder.removed:  # else another mount may have the new one
+            # If the folder was removed, another mount may use a new folder at this path.
+            if not self._folder.removed:
                 self._writer.close()
             self._folder.close()
         # Otherwise the disk hangs, and the descriptors stay open until the process ends.
@@ -477,7 +485,7 @@ class DiskTier:
                 if not self._users:
                     retired, self._retired = self._retired, []
                 self._idle.notify_all()
-            for folder in retired:  # its disk space is free only when it is closed
+            for folder in retired:  # closing the files frees their disk space
                 folder.close()
 
     def _save_pins(

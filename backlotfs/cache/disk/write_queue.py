@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from backlotfs.cache.memory import BlockKey
 
-#: Longest wait at the end for a full queue to be written; a hung disk does not block an unmount.
+#: Longest wait at the end for the queue to be written: a hung disk must not block an unmount.
 _CLOSE_TIMEOUT_S = 10.0
 #: Most blocks that are written together, before their rows.
 WRITE_BATCH = 32
@@ -18,8 +18,8 @@ WRITE_BATCH = 32
 class PendingBlock:
     """A block in the write queue.
 
-    :ivar checksum: checksum of the block when it was queued. If its memory changes before it is
-        written, the checksum is wrong when it is read.
+    :ivar checksum: checksum of the block when it was queued. If the memory of the block changes
+        before it is written, the checksum does not match when the block is read.
     """
 
     __slots__ = ("block", "checksum", "key", "owner")
@@ -69,8 +69,9 @@ class WriteQueue:
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait for room in the queue; False if there is none in time.
 
-        If the disk hangs, only the first caller waits; later calls return False at once until a
-        batch is written. Otherwise each block of a transfer would delay the next one.
+        If the disk hangs, only the first caller waits. Later calls with the same or a shorter time
+        limit return at once, until a batch is written. Otherwise each block of a transfer would
+        delay the next one.
         """
         with self._changed:
             if timeout_s <= self._in_vain_s:
@@ -78,15 +79,15 @@ class WriteQueue:
             batches = self._batches
             if self._changed.wait_for(lambda: not self.full or self._closing, timeout_s):
                 return True
-            if batches == self._batches:  # else others were quicker to take the room
+            if batches == self._batches:  # otherwise other callers took the room
                 self._in_vain_s = timeout_s
             return False
 
     def submit(self, pending: PendingBlock) -> bool:
         """Queue a block.
 
-        :returns: False if it is queued already, the queue is full or closed, or the system has no
-            thread for it; a later block may get one.
+        :returns: False if the block is queued already, the queue is full or closed, or the system
+            cannot start the thread now; a later call tries that again.
         """
         with self._changed:
             if self._closing or self.full or pending.key in self._keys:
