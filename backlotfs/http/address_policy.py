@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which hosts sources may be on. Pure: names and addresses in, verdict out.
+"""Decides which hosts sources may be on, by names and addresses; makes no connection.
 
-Source URLs come from the API, and the API may be compromised, or its records may be: it must not
-be able to send us to services that only we can reach. So:
+Source URLs come from the API. The API or its records may be compromised, but must not be able to
+send us to services that only we can reach. So:
 
-- public addresses are fine;
-- private ones are refused, unless the API host itself has one;
-- loopback ones are refused, unless the API host itself has one (it may then name private ones,
-  too: who runs a service here sees our network anyway);
-- link-local ones, likewise, if the API host has one; metadata services of clouds and what is no
-  address of a host at all, never;
-- the allow-list overrides each of these.
+- public addresses are allowed;
+- private addresses are refused, unless the API host itself has one;
+- loopback addresses are refused, unless the API host itself has one (then it may also name private
+  addresses, because a service on this machine can reach our network anyway);
+- link-local addresses are refused, unless the API host itself has one;
+- metadata services of clouds, and addresses that no host can have, are always refused;
+- the allow-list overrides each of these rules.
 
-What counts is the address that is connected to (`backlotfs.http.dialer`), not the name: so
-``2130706433``, ``0177.1``, ``localhost.`` and names that resolve to other addresses the second
-time are no way around it.
+The rules apply to the address that is connected to (`backlotfs.http.dialer`), not to the name. So
+``2130706433``, ``0177.1``, ``localhost.`` and names that resolve to other addresses the second time
+do not evade them.
 
-Where a proxy connects, nobody here sees the address: then a literal address, in whatever spelling,
-and the names that always mean this machine or a metadata service are checked. What any other name
-resolves to is for the proxy to allow.
+A proxy connects by itself, so the address is not known here. Then only a literal address, in any
+spelling, and the names that always mean this machine or a metadata service are checked. For other
+names, the proxy decides which addresses are allowed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressScope(StrEnum):
-    """From how far away an address can be reached; the value is the word for messages."""
+    """From where an address can be reached. Messages contain the value."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -56,8 +56,8 @@ _METADATA = frozenset(
         "169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "168.63.129.16",
     )
 )  # fmt: skip
-#: IPv6 that a translator turns into the IPv4 address in its last 32 bits (RFC 6052), and the
-#: long dead "IPv4-compatible" form.
+#: IPv6 addresses with an IPv4 address in the last 32 bits: those that a translator converts
+#: (RFC 6052), and the obsolete "IPv4-compatible" form.
 _TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 
 
@@ -70,9 +70,9 @@ def parse_address(text: str) -> Address | None:
 
 
 def reach_of(text: str) -> AddressScope:
-    """The reach of a numeric address; of what is none, `AddressScope.RESERVED`.
+    """The scope of a numeric address; `AddressScope.RESERVED` for text that is not an address.
 
-    An IPv6 address that stands for an IPv4 one has the reach of that.
+    An IPv6 address that stands for an IPv4 address has the scope of the IPv4 address.
     """
     address = parse_address(text)
     if address is None:
@@ -100,12 +100,12 @@ def _reach(address: Address) -> AddressScope:
         return AddressScope.LOOPBACK
     if address.is_link_local:
         return AddressScope.LINK_LOCAL
-    # 0.0.0.0/8 is "this host": Linux connects it to the loopback
+    # 0.0.0.0/8 means "this host"; Linux connects 0.0.0.0 to the loopback
     this_host = address.version == 4 and int(address) < 1 << 24
     if this_host or address.is_unspecified or address.is_multicast:
         return AddressScope.RESERVED
     if address.is_private or getattr(address, "is_site_local", False):
-        # Python calls documentation and broadcast networks private, too: no harm done
+        # for Python, documentation networks and the broadcast address are private, too: harmless
         return AddressScope.PRIVATE
     if address.is_reserved:
         return AddressScope.RESERVED
@@ -115,7 +115,7 @@ def _reach(address: Address) -> AddressScope:
 _REMEDY = (
     "if it should be, name it in allow_source_hosts of the profile, or with --allow-source-host"
 )
-#: What an API host's own reach vouches for, beside public addresses.
+#: Scope of the API host's address, to the scopes that its sources may have besides the public one.
 _VOUCHED = {
     AddressScope.PRIVATE: frozenset({AddressScope.PRIVATE}),
     AddressScope.LOOPBACK: frozenset({AddressScope.LOOPBACK, AddressScope.PRIVATE}),
@@ -133,9 +133,9 @@ class SourceRefused(BacklotError):
 class SourcePolicy:
     """An API host and an allow-list. Immutable; any thread may ask.
 
-    :ivar api_host: as in the API's URL; it vouches for sources of its own reach.
-    :ivar hosts: exact names, lower case, and ``.example.com`` for everything below it.
-    :ivar networks: addresses allowed under whatever name.
+    :ivar api_host: as in the API's URL; the scope of its address is allowed for sources.
+    :ivar hosts: exact names, lower case, and ``.example.com`` for all names below it.
+    :ivar networks: addresses that are allowed under any name.
     """
 
     api_host: str
@@ -144,7 +144,7 @@ class SourcePolicy:
 
     @classmethod
     def of(cls, api_url: str, allowed: Iterable[str] = ()) -> SourcePolicy:
-        """From the settings.
+        """Make the policy from the settings.
 
         :param allowed: ``host``, ``*.domain`` (also ``.domain``), an address, or a network like
             ``10.1.0.0/16``.
@@ -170,8 +170,8 @@ class SourcePolicy:
         """Refuse to connect to ``address``, which ``host`` resolved to.
 
         :param address: numeric; the very one that will be connected to.
-        :param api_addresses: looked up only if the answer hangs on it.
-        :raises SourceRefused: with what to set, if it is meant to be.
+        :param api_addresses: gives the addresses of the API host; called only if they matter.
+        :raises SourceRefused: the address is not allowed; the message says how to allow it.
         """
         reach = reach_of(address)
         if reach is AddressScope.PUBLIC or self.names(host) or self._in(address):
@@ -184,9 +184,9 @@ class SourcePolicy:
             )
 
     def check_name(self, host: str) -> None:
-        """Refuse a host that a proxy will look up and connect to, by what its name says.
+        """Refuse a host by its name alone, because a proxy will look it up and connect to it.
 
-        :raises SourceRefused: with what to set, if it is meant to be.
+        :raises SourceRefused: the host is not allowed; the message says how to allow it.
         """
         address = _address_in_name(host)
         if address is not None:
@@ -202,7 +202,7 @@ class SourcePolicy:
     def _in(self, text: str) -> bool:
         address = parse_address(text)
         inner = embedded(address) if isinstance(address, ipaddress.IPv6Address) else None
-        # a network of IPv4 is meant in whatever dress its addresses come
+        # an IPv4 network also contains the IPv6 addresses that stand for its addresses
         return any(
             each in network for each in (address, inner) if each is not None
             for network in self.networks
@@ -220,7 +220,7 @@ _NAMED_ADDRESSES = {
 
 
 def _address_in_name(host: str) -> str | None:
-    """The address that a host has for certain, before any look-up; None for other names."""
+    """The address that a host name means without a look-up; None for other names."""
     name = plain_host(host)
     if name.endswith(".localhost"):  # RFC 6761 §6.3
         name = "localhost"
@@ -233,7 +233,7 @@ def _address_in_name(host: str) -> str | None:
 
 
 def plain_host(host: str | None) -> str:
-    """A host name as it is compared: lower case, without brackets and the last dot."""
+    """A host name in the form for comparisons: lower case, no brackets, no dot at the end."""
     return (host or "").strip("[]").lower().removesuffix(".")
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Retry rules as a value, and the one loop that repeats a failed attempt.
 
-Every retry of the package goes through `Backoff.run`: calls of the API, GETs on sources with all
-they go through (`backlotfs.source.signed_get`), preview images. They are not put inside each other:
-the API call that renews a URL in the middle of a read is a part of the read's attempt.
+Every retry of the package goes through `Backoff.run`: calls of the API, GETs on sources
+(`backlotfs.source.signed_get`) and preview images. These loops are not nested: the API call that
+renews a URL during a read is a part of the read's attempt.
 
-It knows errors and time, nothing of HTTP libraries. The delays are pure arithmetic
-(`RetryPolicy.delay_s`).
+This module uses no HTTP library. `RetryPolicy.delay_s` only computes a delay.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ from backlotfs.errors import BacklotError, DeadlineExceeded, HostUnreachable, Re
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
-# 2 ** 62 times any first delay is beyond every cap; more would only overflow the float
+# 2 ** 62 times any first delay is above every limit; more doublings could overflow the float
 _MAX_DOUBLINGS = 62
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently an operation is tried again. Immutable, thread-safe.
+    """How often and after which delays an operation is tried again. Immutable, thread-safe.
 
-    :ivar max_attempts: tries in all, the first included; 1 means no retry.
+    :ivar max_attempts: the error is raised after this many failures without progress between them;
+        1 means no retry.
     :ivar first_delay_s: upper end of the delay after the first failure; it doubles each time.
-    :ivar max_delay_s: what the doubling stops at.
+    :ivar max_delay_s: upper end of all delays.
     :ivar jitter: random part of a delay, 0 (none) to 1 (full jitter: anything from 0 up).
     """
 
@@ -43,7 +43,7 @@ class RetryPolicy:
     jitter: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse values that make no sense.
 
         :raises ValueError: for no attempt at all, a negative delay, or jitter outside 0 to 1.
         """
@@ -57,7 +57,7 @@ class RetryPolicy:
     def delay_s(self, attempt: int, random: float) -> float:
         """Seconds to wait after failed attempt number ``attempt`` (from 1).
 
-        :param random: a number from 0 (included) to 1, which places the delay inside its jitter.
+        :param random: a number from 0 (included) to 1, which selects the delay within the jitter.
         """
         doublings = min(max(attempt, 1) - 1, _MAX_DOUBLINGS)
         longest = min(self.max_delay_s, self.first_delay_s * 2.0**doublings)
@@ -74,7 +74,7 @@ class Backoff:
 
     Belongs to the thread that makes it, which sleeps between the attempts.
 
-    :ivar doing: what goes on, for messages: ``"GET /v2/assets from api.example"``. No secrets.
+    :ivar doing: the operation, for messages: ``"GET /v2/assets from api.example"``. No secrets.
     :ivar random: gives numbers from 0 to 1.
     """
 
@@ -86,16 +86,16 @@ class Backoff:
     _failures: int = field(default=0, init=False)
 
     def progressed(self) -> None:
-        """Forget the failures so far: only those without any progress between them add up."""
+        """Reset the number of failures: only failures without progress between them add up."""
         self._failures = 0
 
     def run(self, attempt: Callable[[], T], *, but_not: tuple[type[BacklotError], ...] = ()) -> T:
-        """Call ``attempt`` until it returns, or raises what another attempt would not cure.
+        """Call ``attempt`` until it returns, or raises an error that another attempt cannot cure.
 
         :param but_not: errors that are raised at once though they are transient.
-        :raises DeadlineExceeded: the time was over before an attempt, or ended one, or a host asks
-            for a longer pause than there is time.
-        :raises BacklotError: else the last error of ``attempt``, as it was.
+        :raises DeadlineExceeded: the deadline passed before or during an attempt, or a host asks
+            for a pause that is longer than the time left.
+        :raises BacklotError: otherwise the last error of ``attempt``, unchanged.
         """
         while True:
             self.deadline.check(self.doing)
@@ -109,13 +109,13 @@ class Backoff:
                 self._pause(error)
 
     def _pause(self, error: BacklotError) -> None:
-        """Sleep before the next attempt: what the host asks for, and the backoff on top of it.
+        """Sleep before the next attempt: the pause that the host asks for, plus the backoff.
 
-        So those that were sent away together do not come back together. A pause that would not end
-        before the deadline is not begun: then ``error`` is raised.
+        Because of the backoff, callers that were refused together do not try again together. If
+        the pause would not end before the deadline, ``error`` is raised at once.
         """
         self._failures += 1
-        # an attempt cut short by the deadline is the deadline's failure, not the host's
+        # if the deadline ended the attempt, the error is that of the deadline, not of the host
         self.deadline.check(f"{self.doing} ({error})")
         left_s = self.deadline.remaining_s()
         asked_s = (isinstance(error, RemoteUnavailable) and error.retry_after_s) or 0.0

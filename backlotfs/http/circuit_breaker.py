@@ -3,14 +3,14 @@
 
 Theory of operation. `LIMIT` failures to connect in a row open a host's breaker. From then on one
 caller per `RETRY_INTERVAL_S` is let through; the others get `CircuitOpen`, which says how long to
-wait. The first connection that succeeds closes the breaker. So a host that is back is found within
-`RETRY_INTERVAL_S` of the next wish to ask it, and nothing has to watch it meanwhile.
+wait. The first connection that succeeds closes the breaker. So a host that can be reached again is
+found within `RETRY_INTERVAL_S` of the next request to it, and nothing has to watch it meanwhile.
 
-Only connecting counts: refused, no route, no name, no TLS, no handshake in time. What a host does
-over a connection (5xx, resets, silence) may be about one source, and must not stop the others.
+Only failures to connect count: refused, no route, no name, no TLS, no handshake in time. A failure
+over a connection (5xx, reset, no answer) may concern one source only, and must not stop the others.
 
-pybreaker was looked at: it holds its lock while it calls, so that a host's GETs would go one after
-another, and it tells time by the wall clock. Pure but for the clock that is handed in.
+The library pybreaker does not fit: it holds its lock during a call, so the GETs of a host would be
+made one after another, and it uses the wall clock.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: More than the attempts of one read: a single reader is dealt with by its own backoff.
+#: More than the attempts of one read, because a single reader has its own backoff.
 LIMIT = 8
-#: Seconds between two attempts while it is open.
+#: Seconds between two attempts while a breaker is open.
 RETRY_INTERVAL_S = 1.0
-#: Hosts remembered, those in trouble and those that were asked last.
+#: Most hosts with failures that are remembered; the one that was asked longest ago is forgotten.
 REMEMBERED_HOSTS = 64
 
 
 class _Trouble:
-    """Failures in a row, how the last came about, and when the next attempt may be."""
+    """The failures in a row, the reason of the last one, and the time of the next attempt."""
 
     __slots__ = ("failures", "next_s", "why")
 
@@ -54,10 +54,10 @@ class Breakers:
         self._troubled: LRUCache[str, _Trouble] = LRUCache(REMEMBERED_HOSTS)
 
     def check(self, host: str, *, only_look: bool = False) -> None:
-        """Return if a connection may be tried now; the caller tells `failed` or `reached` then.
+        """Return if a connection may be tried now; after the attempt, call `failed` or `reached`.
 
-        :param only_look: leave the turn to somebody else: no connection is tried yet.
-        :raises CircuitOpen: not yet; it says when.
+        :param only_look: do not take the turn, because no connection is tried yet.
+        :raises CircuitOpen: no connection may be tried yet; the error says when.
         """
         with self._lock:
             trouble = self._troubled.get(host)
@@ -66,7 +66,7 @@ class Breakers:
             now_s = self._clock.monotonic()
             wait_s = trouble.next_s - now_s
             if wait_s <= 0:
-                if not only_look:  # the caller has this turn, however long it takes
+                if not only_look:  # this caller has the turn; the next turn is an interval later
                     trouble.next_s = now_s + RETRY_INTERVAL_S
                 return
         raise CircuitOpen(
@@ -74,7 +74,7 @@ class Breakers:
         )
 
     def failed(self, host: str, why: str) -> None:
-        """Note that no connection came about; later callers are told ``why``: no secret in it."""
+        """Note that no connection was made. Later callers see ``why``, which holds no secret."""
         with self._lock:
             trouble = self._troubled.setdefault(host, _Trouble())
             trouble.why = why
@@ -91,7 +91,7 @@ class Breakers:
             return sum(trouble.failures >= LIMIT for trouble in self._troubled.values())
 
     def reached(self, host: str) -> None:
-        """Note that a connection came about: the breaker closes."""
+        """Note that a connection was made, and close the breaker."""
         with self._lock:
             trouble = self._troubled.pop(host, None)
         if trouble is not None and trouble.failures >= LIMIT:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP connection to a host: its name is looked up, and its addresses are tried side by side.
+"""Makes TCP connections: looks up the name of a host, and tries its addresses in parallel.
 
-A name may have an address at which nobody answers: IPv6 without a way out, a machine that is down.
-So the addresses are tried as RFC 8305 says ("happy eyeballs"). One attempt starts after another,
-`ATTEMPT_DELAY_S` apart, or at once when one is refused; the families take turns, the system's first
-address comes first. The first connection that is made wins, and the other attempts are closed. The
-winner is tried first the next time. An address that took a connection and then did not answer is
-tried last (`Peer.distrust`). Until one has answered a request, nobody knows that it does
-(`Peer.may_hang`).
+A name may have an address at which no machine answers: IPv6 without a route, or a machine that is
+down. So the addresses are tried as RFC 8305 says ("happy eyeballs"). Attempts start
+`ATTEMPT_DELAY_S` apart, or less if there are many addresses. After a failure, the next attempt
+starts at once. The address families take turns, beginning with the system's first address. The
+first connection that is made is used, and the other attempts are closed. Its address is tried first
+the next time. An address that accepted a connection and then did not answer is tried last
+(`Peer.distrust`). An address that has never answered a request may never do so (`Peer.may_hang`).
 
-`socket.getaddrinfo` cannot be interrupted and takes as long as the system's resolver likes: half a
-minute and more, where a name server is silent. So it runs on threads of its own, one look-up of a
-name at a time, and a caller waits no longer than it may. Attempts to connect need no threads.
+`socket.getaddrinfo` cannot be interrupted, and takes half a minute or more if a name server does
+not answer. So it runs on threads of its own, one look-up per name at a time, and a caller waits no
+longer than its time limit. Attempts to connect need no threads.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def look_up(
 ) -> list[AddressInfo]:
     """The TCP addresses of ``host``, in the system's order.
 
-    :param resolve: stands in for `socket.getaddrinfo`.
+    :param resolve: used instead of `socket.getaddrinfo`.
     :raises TimeoutError: not within ``timeout_s``; the look-up goes on without the caller.
-    :raises OSError, UnicodeError: the name does not resolve, or is none.
+    :raises OSError, UnicodeError: the name does not resolve, or is not a host name.
     """
     call = resolve or socket.getaddrinfo
     if resolve is None and parse_address(host) is not None:
-        return call(host, port, 0, socket.SOCK_STREAM)  # nothing to wait for
+        return call(host, port, 0, socket.SOCK_STREAM)  # needs no name server
     key = (host, port, call)
     flight, ours = _flights.join(key)
     if ours:
@@ -71,19 +71,22 @@ def look_up(
         raise TimeoutError("the look-up of its name takes too long") from None
 
 
-#: RFC 8305 §5: attempts never start closer together, however many addresses there are.
+#: The shortest delay between attempts (RFC 8305 §5), also if there are many addresses.
 LEAST_DELAY_S = 0.01
-#: Attempts of one caller at a time; the oldest makes room.
+#: Most attempts of one caller at a time; a further attempt ends the oldest.
 MOST_ATTEMPTS = 16
 #: How long it is remembered which address of a host answered, and which did not.
 REMEMBERED_S = 600.0
 _REMEMBERED_HOSTS = 1024
-# sockets take 0 for "do not wait at all"
+# a timeout of 0 would make a socket non-blocking
 _LEAST_TIMEOUT_S = 0.001
 
 
 class _Memory:
-    """Which address of each host won last, and which did not answer. Any thread may call it."""
+    """Remembers which address of a host was used last, and which did not answer.
+
+    Any thread may call it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,7 +101,7 @@ class _Memory:
     ) -> list[AddressInfo]:
         """The addresses in the order in which they are tried, each once.
 
-        :param another: the last winner comes behind the others, and the one behind it first.
+        :param another: begin with the address behind the last winner in the system's order.
         """
         found = list(dict.fromkeys(addresses))
         with self._lock:
@@ -109,7 +112,7 @@ class _Memory:
             behind = next((at + 1 for at, info in enumerate(trusted) if info[4] == won), 0)
             trusted = trusted[behind:] + trusted[:behind]
         else:
-            trusted.sort(key=lambda info: info[4] != won)  # stable: the system's order behind it
+            trusted.sort(key=lambda info: info[4] != won)  # stable: the others keep their order
         return [*_families_in_turn(trusted), *_families_in_turn(distrusted)]
 
     def won(self, host: str, address: Any) -> None:
@@ -145,15 +148,16 @@ def _families_in_turn(addresses: Iterable[AddressInfo]) -> list[AddressInfo]:
     return [info for turn in turns for info in turn if info is not None]
 
 
-#: One per process: which machine answers is the same for the API and the sources of each mount.
+#: One per process, because all mounts in it reach the same machines.
 _memory = _Memory()
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The address that a connection was made to, of a host that has several.
+    """The address of one connection to a host that has several addresses.
 
-    What becomes of the connection is told here, because another one may lead to another address.
+    The user of the connection reports here whether the address answers, because another connection
+    may use another address.
     """
 
     host: str
@@ -161,23 +165,23 @@ class Peer:
     others: frozenset[Any]
 
     def distrust(self) -> None:
-        """It did not answer: from now on it is tried last."""
+        """Note that the address did not answer: from now on it is tried last."""
         _memory.distrust(self.host, self.address)
 
     def answered(self) -> None:
-        """It has answered a request."""
+        """Note that the address has answered a request."""
         _memory.answered(self.host, self.address)
 
     def may_hang(self, *, first: bool = False) -> bool:
-        """Whether it never answered, and another address might.
+        """Whether this address never answered, and another address may answer.
 
-        :param first: only while no other address has failed: if one has, the host may be slow.
+        :param first: return False if another address has failed, because the host may be slow.
         """
         return _memory.may_hang(self.host, self.address, self.others, first=first)
 
 
 class Connected(NamedTuple):
-    """A TCP socket, and what it leads to; None: the host's only address, or a proxy chose it."""
+    """A TCP socket and its `Peer`; None: the host has only one address, or a proxy chose it."""
 
     sock: socket.socket
     peer: Peer | None
@@ -197,14 +201,14 @@ def connect_directly(
 def connect_to_any(
     host: str, addresses: Sequence[AddressInfo], until_s: float, *, another: bool = False
 ) -> Connected:
-    """A TCP socket, connected to the first address that answers; its timeout is what time is left.
+    """A TCP socket, connected to the first address that answers. Its timeout is the time left.
 
-    :param host: under this name it is remembered which address answered.
+    :param host: the name under which the address that answered is remembered.
     :param addresses: of the host; no other is connected to.
     :param until_s: on the monotonic clock, for all addresses together.
-    :param another: rather not to the address that answered last.
-    :raises ConnectionRefusedError: an address refused, and no other answered: the host is there.
-    :raises TimeoutError: no address refused, and at least one was silent until the end.
+    :param another: prefer another address than the one that answered last.
+    :raises ConnectionRefusedError: an address refused, so the host is up; no other answered.
+    :raises TimeoutError: no address refused, and at least one did not answer in time.
     :raises OSError: else the error of the first address that was tried.
     """
     order = _memory.in_order(host, addresses, another=another)
@@ -215,7 +219,7 @@ def connect_to_any(
     except OSError:
         _memory.none_won(host, order[0][4][1])
         raise
-    winner.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))  # TLS has what is left
+    winner.settimeout(max(_LEAST_TIMEOUT_S, until_s - time.monotonic()))  # TLS gets the time left
     others = frozenset(info[4] for info in order) - {address}
     if not others:
         return Connected(winner, None)
@@ -229,11 +233,11 @@ class _Race:
     def __init__(self, order: Sequence[AddressInfo], until_s: float) -> None:
         self._waiting = deque(order)
         self._until_s = until_s
-        # all of many addresses start within half of the time
+        # if there are many addresses, all attempts start within half of the time
         share_s = (until_s - time.monotonic()) / 2 / len(order)
         self._delay_s = max(LEAST_DELAY_S, min(ATTEMPT_DELAY_S, share_s))
         self._next_s = 0.0  # when the next attempt starts
-        self._under_way: dict[socket.socket, Any] = {}  # with its address; the oldest first
+        self._under_way: dict[socket.socket, Any] = {}  # each with its address, the oldest first
         self._selector = selectors.PollSelector()  # unlike epoll it needs no descriptor
         self._errors: list[OSError] = []
         self._silent = False

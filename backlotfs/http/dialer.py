@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to source hosts, whose addresses are checked at the moment they are connected to.
+"""Makes connections to source hosts, and checks their addresses just before connecting.
 
-A name is resolved once; each address that came out is put to the `SourcePolicy`, and only those
-are connected to: a name that resolves differently a moment later (DNS rebinding) gains nothing.
-With a proxy it is the proxy that resolves names: then only what the name itself says is checked.
-No ``.netrc``, nothing of the environment.
+A name is resolved once. The `SourcePolicy` checks each of its addresses, and only allowed addresses
+are connected to. So a name that resolves differently a moment later (DNS rebinding) does not evade
+the check. A proxy resolves names by itself, so with a proxy only the name is checked. Neither a
+``.netrc`` nor a proxy of the environment is used.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from backlotfs.http.proxy_tunnel import ascii_host, connect_through
 
 @functools.cache  # a system has hundreds of authorities: reading them takes 27 ms each time
 def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, towards hosts that can prove their names. Shared by all threads.
+    """A context for TLS 1.2 or newer that verifies host names. Shared by all threads.
 
-    :param ca_bundle: PEM file of the authorities to trust *instead of* the system's. On a system
-        that has none, those that come with `requests` stand in.
+    :param ca_bundle: PEM file of the authorities to trust *instead of* the system's. None: those of
+        the system, or those of `requests` if the system has none.
     :raises SettingsError: when it cannot be read or holds no certificate.
     """
     if ca_bundle is None:
@@ -59,7 +59,7 @@ def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
 
 
 def _has_authorities() -> bool:
-    # a folder of certificates is read name by name, when one is needed: no counting beforehand
+    # certificates in a folder are read only when they are needed, so none are counted here
     paths = ssl.get_default_verify_paths()
     return any(path is not None and os.path.exists(path) for path in (paths.cafile, paths.capath))
 
@@ -78,7 +78,7 @@ class Dialer:
         proxy: Proxy | None = None,
         resolve: Resolve | None = None,
     ) -> None:
-        """``resolve``: stands in for `socket.getaddrinfo`."""
+        """``resolve``: used instead of `socket.getaddrinfo`."""
         self.proxy = proxy
         self._policy = policy
         self._tls = tls
@@ -88,10 +88,10 @@ class Dialer:
     def connect(
         self, scheme: str, host: str, port: int, *, timeout_s: float, another: bool = False
     ) -> SourceConnection:
-        """A new connection, TLS spoken and the host name verified if ``scheme`` is ``https``.
+        """A new connection; for ``https``, TLS is set up and the host name is verified.
 
         :param timeout_s: for the look-up of the name, all addresses of the host and TLS together.
-        :param another: rather not to the address that the last connection led to.
+        :param another: prefer another address than that of the last connection.
         :raises SourceRefused: the policy allows none of its addresses; nothing was sent.
         :raises ProxyFailed: the proxy did not connect; an `OSError`.
         :raises OSError, ValueError: unresolvable, refused, unreachable, too slow, not trusted.
@@ -126,18 +126,18 @@ class Dialer:
         return connect_to_any(host, allowed, until, another=another)
 
     def _api(self) -> frozenset[str]:
-        """The API host's addresses; looked up at the first source that needs it to vouch."""
+        """The API host's addresses; looked up when the policy needs them for the first time."""
         if not self._api_addresses:
             try:
                 found = look_up(self._policy.api_host, 0, API_LOOK_UP_S, resolve=self._resolve)
             except (OSError, ValueError):
-                return frozenset()  # it vouches for nothing, until it resolves again
+                return frozenset()  # only public addresses are allowed until it resolves
             self._api_addresses = frozenset(str(address[0]) for *_, address in found)
         return self._api_addresses
 
 
 class SourceConnection(http.client.HTTPConnection):
-    """As the library's own, but for how it connects, now and after the host hung up."""
+    """An `HTTPConnection` that connects by a `Dialer`, also after the host closed it."""
 
     def __init__(
         self, dialer: Dialer, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float
@@ -151,13 +151,13 @@ class SourceConnection(http.client.HTTPConnection):
         self._peer: Peer | None = None
 
     def connect(self, *, another: bool = False) -> None:
-        """Connect by the dialer, and speak TLS where it was asked for."""
+        """Connect by the dialer, and set up TLS if the scheme is ``https``."""
         self.sock, self._peer = self._dialer.dial(
             self.host, self.port, self._timeout_s, another=another
         )
         if self._tls is None:
             return
-        name = self.host.removesuffix(".")  # no certificate has the dot of an absolute name
+        name = self.host.removesuffix(".")  # names in certificates do not end with a dot
         try:
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=name)
         except OSError:
@@ -170,7 +170,7 @@ class SourceConnection(http.client.HTTPConnection):
             self._peer.distrust()
 
     def answered(self) -> None:
-        """It has answered a request."""
+        """Note that this address has answered a request."""
         if self._peer is not None:
             self._peer.answered()
             self._peer = None

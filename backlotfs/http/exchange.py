@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One HTTP exchange: its time limit, and its response, read without a copy.
 
-A socket's own timeout bounds one wait for bytes. A host that sends one byte every few seconds never
-runs into it, and would hold the thread that reads from it for ever. So each exchange has a time by
-which it has to end. One thread of the process looks every `WATCHDOG_S` at the exchanges under way
-and shuts down the socket of each whose time is over: then the blocked call returns, and
-`Exchange.check` says why. An exchange goes through phases, and each phase sets its own time with
-`Exchange.limit`: sending and the silence before the answer; the rest of the answer's head; the
-body, or each part of it.
+A socket's own timeout limits one wait for bytes. A host that sends one byte every few seconds never
+exceeds it, and would block the reading thread for ever. So each exchange has a time by which it has
+to end. One thread of the process checks the exchanges under way every `WATCHDOG_S`, and shuts down
+the socket of each exchange whose time is over. Then the blocked call returns, and `Exchange.check`
+says why. An exchange has phases, and each phase sets its own limit with `Exchange.limit`: sending
+and the wait for the answer; the answer's head after its first bytes; the body, or each part of it.
 
-`http.client` reads through a buffer, which swallows the beginning of the body together with the
-head, wakes for every segment, and copies. Here the head is read exactly to its end, so that the
-socket stands at the first byte of the body and one system call can fill many views.
+`http.client` reads through a buffer. It takes the beginning of the body together with the head,
+wakes for every segment, and copies. Here the head is read exactly to its end, if the connection is
+not TLS. Then the next byte of the socket is the first one of the body, and one system call can fill
+many views.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ from typing import IO, Any, cast
 
 from backlotfs.config.time_limits import HEAD_TIMEOUT_S, WATCHDOG_S
 
-#: Bytes of an answer's head, with all ``1xx`` answers before it; real ones have some hundred.
+#: Most bytes of an answer's head with all ``1xx`` answers before it; usual ones have some hundred.
 MAX_HEAD_BYTES = 64 * 1024
-#: The library allows 100, and an object's metadata can be more; `MAX_HEAD_BYTES` bounds them too.
+#: The library allows 100 headers, but the metadata of an object can be more. `MAX_HEAD_BYTES`
+#: limits them, too.
 http.client._MAXHEADERS = 1000  # type: ignore[attr-defined]  # the name is the library's
 
 
 class ExchangeTimeout(TimeoutError):
-    """The time of an exchange was over before it ended, whatever came meanwhile."""
+    """The time of an exchange was over before the exchange ended."""
 
 
 class Exchange:
     """The time limit of one exchange; belongs to the thread that makes the exchange.
 
-    :ivar over: whether the time was over before `end`; the socket is of no use then.
+    :ivar over: whether the time was over before `end`; then the socket cannot be used any more.
     """
 
     __slots__ = ("_at_s", "_head_began", "_sock", "_total_at_s", "over")
@@ -54,22 +55,22 @@ class Exchange:
     def __init__(self, total_s: float = math.inf) -> None:
         """Start counting now.
 
-        :param total_s: seconds for all of it; `limit` can only shorten that.
+        :param total_s: seconds for the whole exchange; `limit` can only shorten them.
         """
         self._sock: socket.socket | None = None
         self.over = self._head_began = False
         self.restart(total_s)
 
     def restart(self, total_s: float) -> None:
-        """Give the exchange so many seconds in all from now on: for the next part of a body."""
+        """Give the exchange ``total_s`` seconds from now on, for the next part of a body."""
         self._total_at_s = self._at_s = time.monotonic() + total_s
 
     def limit(self, seconds: float) -> None:
-        """Give the phase that begins now so many seconds, and never more than the total leaves."""
+        """Limit the phase that begins now to ``seconds``, and to what is left of the total."""
         self._at_s = min(self._total_at_s, time.monotonic() + seconds)
 
     def limit_head(self) -> None:
-        """Give the answer's head, which has begun, `HEAD_TIMEOUT_S` from the first such call on."""
+        """Limit the answer's head, which has begun, to `HEAD_TIMEOUT_S` from the first call on."""
         if not self._head_began:
             self._head_began = True
             self.limit(HEAD_TIMEOUT_S)
@@ -79,7 +80,7 @@ class Exchange:
         self._total_at_s = self._at_s = -math.inf
 
     def watch(self, sock: socket.socket) -> None:
-        """Shut ``sock`` down when the time is over; it takes the place of the socket before.
+        """Watch ``sock`` instead of the socket before; shut it down when the time is over.
 
         :raises ExchangeTimeout: the time is over already.
         """
@@ -94,24 +95,24 @@ class Exchange:
         return 0.0 if self.over else max(0.0, self._at_s - time.monotonic())
 
     def check(self) -> None:
-        """:raises ExchangeTimeout: the time is over. What was read from the socket may be cut."""
+        """:raises ExchangeTimeout: the time is over. The bytes read so far may be incomplete."""
         if self.over or self._at_s <= time.monotonic():
             self.over = True
             raise ExchangeTimeout("the answer did not come in time")
 
     def end(self) -> None:
         """Stop watching: the exchange is over, or its socket is about to be closed."""
-        with _watchdog.wake:  # never while it is shut down: the socket's number may be used again
+        with _watchdog.wake:  # not during its shutdown: the descriptor may soon be used again
             _watchdog.under_way.discard(self)
         self._sock = None
 
     def _shut_down_if_due(self, now_s: float) -> bool:
-        """Whether the time was over; called with the watchdog's lock held."""
+        """Shut the socket down if the time is over, and return that; needs the watchdog's lock."""
         if self._at_s > now_s or self._sock is None:
             return False
         self.over = True
-        with contextlib.suppress(OSError):  # closed, or the host was faster
-            # not the method of `ssl.SSLSocket`, which takes the TLS state from under its reader
+        with contextlib.suppress(OSError):  # closed already, by us or by the host
+            # the method of `ssl.SSLSocket` would also remove the TLS state, which a reader uses
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         return True
 
@@ -129,7 +130,7 @@ class _Watchdog:
             if not self.under_way:
                 self.wake.notify()
             self.under_way.add(exchange)
-            if self._thread is None or not self._thread.is_alive():  # a fork leaves no threads
+            if self._thread is None or not self._thread.is_alive():  # no thread survives a fork
                 self._thread = threading.Thread(
                     target=self._run, name="exchange-watchdog", daemon=True
                 )
@@ -153,12 +154,12 @@ _watchdog = _Watchdog()
 _HEAD_END = re.compile(rb"\n\r?\n")
 _TIMEVAL = struct.Struct("@ll")
 _LENGTH = re.compile("[0-9]{1,19}", re.ASCII)
-#: Below this a timeout of 0 would mean none at all.
+#: The shortest timeout of a wait: a timeout of 0 would mean no timeout.
 _LEAST_S = 0.05
 
 
 def bound_waits(sock: socket.socket, seconds: float) -> None:
-    """Let no wait for a byte on ``sock`` last longer. It is in blocking mode unless it is TLS."""
+    """Limit each wait for a byte on ``sock``, which is in blocking mode unless it is TLS."""
     seconds = max(_LEAST_S, seconds)
     if isinstance(sock, ssl.SSLSocket):
         sock.settimeout(seconds)
@@ -170,9 +171,9 @@ def bound_waits(sock: socket.socket, seconds: float) -> None:
 
 
 def is_silent(sock: socket.socket) -> bool:
-    """Whether an idle connection has nothing to say: the host neither closed it nor sent a byte.
+    """Whether an idle connection has no events: the host neither closed it nor sent a byte.
 
-    What a host sends behind an answer would be taken for the answer to the next request.
+    Bytes that a host sends behind an answer would be taken for the answer to the next request.
     """
     if isinstance(sock, ssl.SSLSocket) and sock.pending():
         return False
@@ -190,16 +191,16 @@ class UnclearBody(http.client.HTTPException):
 
 
 class _HeadReader(io.RawIOBase):
-    """The bytes of a socket, those of the head bounded in number and in time.
+    """Reads a socket, and limits the size and the time of the head.
 
-    On a plain socket the first reads stop where the head ends; TLS cannot look ahead.
+    On a plain socket the reads of the head stop at its end; TLS cannot look ahead.
 
-    :ivar in_head: whether the next bytes are of a head; what follows is the caller's to bound.
-    :ivar at_body: the head, and nothing beyond it, was read; never of a TLS socket.
+    :ivar in_head: whether the next bytes belong to a head; the caller limits the body.
+    :ivar at_body: whether exactly the head was read; never True for a TLS socket.
     """
 
     def __init__(self, sock: socket.socket, held: IO[bytes], exchange: Exchange) -> None:
-        """``held``: what keeps the socket open after its connection was closed; closed with us."""
+        """``held``: keeps the socket open after its connection was closed; `close` closes it."""
         self.sock = sock
         self._held = held
         self._exchange = exchange
@@ -220,7 +221,7 @@ class _HeadReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """As the socket's ``recv_into``.
+        """Receive bytes, as the socket's ``recv_into`` does.
 
         :raises TimeoutError: no byte came in time. :raises HeadTooLarge: see there.
         """
@@ -248,7 +249,7 @@ class _HeadReader(io.RawIOBase):
         end = _HEAD_END.search(seen)
         if end is not None:
             count = end.end() - len(self._seen)
-            # a further head may follow, if this was that of a 1xx
+            # if this was the head of a 1xx answer, a further head follows
             self._seen, self.at_body = b"", True
         else:
             self._seen = seen[-2:]
@@ -256,25 +257,25 @@ class _HeadReader(io.RawIOBase):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """A response whose head, with all ``1xx`` before it, is bounded in bytes and in time.
+    """A response whose head, with all ``1xx`` before it, is limited in bytes and in time.
 
-    ``1xx`` answers (RFC 9110 §15.2) are passed over. The library passes over 100 only: it would
-    take a 103 for the answer, and the answer itself for that to the next request.
+    ``1xx`` answers (RFC 9110 §15.2) are skipped, but 101 is refused. The library skips 100 only: it
+    would take a 103 for the answer, and the answer itself for the answer to the next request.
 
-    For `http.client.HTTPConnection.response_class`, with ``exchange`` filled in.
+    To be used as `http.client.HTTPConnection.response_class`, with ``exchange`` filled in.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, exchange: Exchange, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._exchange = exchange
-        # after "Connection: close" the library closes its own hold on the socket
+        # after "Connection: close" the library closes its own reference to the socket
         self._reader = _HeadReader(sock, cast("IO[bytes]", self.fp), exchange)
         self.fp = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
         """Read the head.
 
-        :raises HeadTooLarge: it has no end. :raises ExchangeTimeout: it was not there in time.
+        :raises HeadTooLarge: it is too long. :raises ExchangeTimeout: it did not come in time.
         :raises UnclearBody: see there.
         """
         try:
@@ -284,23 +285,23 @@ class BoundedResponse(http.client.HTTPResponse):
                 super().begin()
             self._check_framing()
         except (OSError, http.client.HTTPException):
-            if self._exchange.over:  # whatever the shut socket looked like
+            if self._exchange.over:  # our own shutdown may look like another error
                 self._exchange.check()
             raise
-        self._exchange.check()  # a head that our own shutdown cut looks like a whole one
+        self._exchange.check()  # a head that our own shutdown cut looks complete
         self._reader.in_head = False
 
     def _check_framing(self) -> None:
-        """Say where the body ends, also where the library does not know.
+        """Find out where the body ends, also if the library does not.
 
-        It knows one spelling of ``chunked``, and takes what it does not know for no encoding; of
-        ``Content-Length: 5, 5`` it makes no length.
+        The library knows only the value ``chunked``, and takes any other value for no encoding. It
+        ignores ``Content-Length: 5, 5``.
 
         :raises UnclearBody: see there.
         """
         if self.status == http.client.SWITCHING_PROTOCOLS:
             raise UnclearBody("another protocol, which was not asked for")
-        lost = MissingHeaderBodySeparatorDefect  # the library drops the line and all behind it
+        lost = MissingHeaderBodySeparatorDefect  # the library drops this and all further lines
         if any(isinstance(defect, lost) for defect in self.headers.defects):
             raise UnclearBody("a line of its head is no header")
         plain = "transfer-encoding" not in self.headers and self.length is not None
@@ -324,9 +325,9 @@ class BoundedResponse(http.client.HTTPResponse):
             self.will_close = self._closes()
 
     def _get_chunk_left(self) -> int | None:
-        """As the library does, which takes any two bytes for the line end behind a chunk.
+        """Check the line end behind a chunk; the library accepts any two bytes as one.
 
-        :raises UnclearBody: there is none, so that what follows is not the size of a chunk.
+        :raises UnclearBody: there is no line end, so the next bytes are not the size of a chunk.
         """
         if self.chunk_left == 0:
             end = self.fp.readline(2)
@@ -339,7 +340,7 @@ class BoundedResponse(http.client.HTTPResponse):
         return left
 
     def _closes(self) -> bool:
-        """Whether the connection ends with this response, whose end is known."""
+        """Whether the connection is closed after this response, though its end is known."""
         return bool(self._check_close())  # type: ignore[attr-defined]  # the library's
 
     def _values(self, name: str) -> list[str]:
@@ -351,16 +352,18 @@ class BoundedResponse(http.client.HTTPResponse):
 class RangeResponse(BoundedResponse):
     """A response whose body can be received straight into the caller's memory."""
 
-    _bound_s = 0.0  # the time limit of a wait that the socket has now
+    _bound_s = 0.0  # the present time limit of the socket for a wait
 
     def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
-        """Receive the next bytes of the body into ``views``; how many came before it ended or hung.
+        """Receive the next bytes of the body into ``views``; return how many came.
 
-        Fewer than there is room for are the last: a caller that wants more makes a new request.
+        If that is less than the size of ``views``, no more bytes come: the body ended, the host
+        stopped, or the time is over. A caller that wants more has to make a new request.
 
         :param stall_s: the longest wait without a byte.
         :param deadline_s: on the monotonic clock, when it has to end.
-        :raises OSError, http.client.HTTPException: as reading a socket does, before a first byte.
+        :raises OSError, http.client.HTTPException: reading failed. Bytes that the call received
+            before may be lost.
         """
         wanted = sum(map(len, views))
         one_call = self._reader.at_body and not self.chunked
@@ -369,13 +372,13 @@ class RangeResponse(BoundedResponse):
         sock = self._reader.sock
         received = silent = 0
         while True:
-            # Two empty waits are a stall: one that began with a byte would give that byte.
+            # A wait that gets a byte returns it, so two waits without a byte are a stall.
             wait_s = min(stall_s / 2, deadline_s - time.monotonic())
             if wait_s <= 0 or silent == 2:
                 if received:
                     return received
                 raise TimeoutError("no byte came in time")
-            if wait_s != self._bound_s:  # two system calls, and nearly always the same
+            if wait_s != self._bound_s:  # saves two system calls: it rarely changes
                 self._bound_s = wait_s
                 bound_waits(sock, wait_s)
             try:

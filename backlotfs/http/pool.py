@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kept-alive connections to source hosts, one ranged GET over them, and what its answer says.
+"""Keeps connections to source hosts alive, sends ranged GETs over them, and reads the answers.
 
-The standard library's `http.client` carries these GETs, not `requests`: a presigned URL has to be
-sent byte for byte as it was received (``%2F``, ``%2f``, a stray ``&``), which every URL-normalising
-client breaks for some URL, and a body has to be readable in pieces without further copies.
+The GETs use the standard library's `http.client`, not `requests`. A presigned URL has to be sent
+byte for byte as it was received (``%2F``, ``%2f``, a stray ``&``), and every client that normalises
+URLs breaks some of them. Also, a body has to be readable in pieces without further copies.
 
-Nothing of a body is kept before its caller has judged the head (`http.range_checks`). Of an XML
-error body three tags are read with patterns instead of an XML parser: the body comes from the
-network, and a pattern over a bounded text cannot be made to expand entities or recurse.
+No byte of a body is kept before the caller has checked the head (`http.range_checks`). Three tags
+of an XML error body are read with patterns instead of an XML parser, because the body comes from
+the network: a pattern over a text of limited size can neither expand entities nor recurse.
 
 Threads: `ConnectionPool` may be called from any thread; a `RangeAnswer` belongs to the thread that
 asked for it. The pool's lock is never held across I/O.
@@ -88,7 +88,7 @@ class _Idle(NamedTuple):
 
 
 def _split(url: str) -> _Target:
-    """Take a URL apart without rewriting a byte of what is sent."""
+    """Split a URL without changing a byte of the part that is sent."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -111,24 +111,24 @@ def origin_of(url: str) -> Origin:
     return _split(url).origin
 
 
-#: Bytes that are received for nothing into the same memory.
+#: Skipped bytes are received into the same memory of this size.
 _SKIP_BYTES = 256 * 1024
-#: Where a header's value goes on in the next line (RFC 9112 §5.2).
+#: The place where a header's value continues in the next line (RFC 9112 §5.2).
 _FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
 
 
 class RangeAnswer:
-    """Status, headers and the not yet read body of one GET. Close it, or use it as a context.
+    """Status, headers and unread body of one GET. Close it, or use it as a context manager.
 
     :ivar host: host name, for messages.
-    :ivar headers: names in lower case; different values of one name are joined by commas
-        (RFC 9110 §5.3), so that of two that contradict each other neither is believed. Blanks
-        around a value are gone, and a value that goes on in a further line is in one.
-    :ivar received_bytes: of the body, by `read_into`, without those that were skipped.
+    :ivar headers: names in lower case. Different values of one name are joined by commas
+        (RFC 9110 §5.3), so neither of two contradictory values is used. Blanks around a value are
+        removed, and the lines of a value are joined.
+    :ivar received_bytes: bytes of the body that `read_into` received, without the skipped ones.
     :ivar skipped_s: how long it took to skip bytes.
-    :ivar rested_s: how long the receiver let the host wait on purpose; the receiver counts it.
-    :ivar new_connection: whether it came over a connection that was made for it, also because the
-        kept-alive one turned out to be dead.
+    :ivar rested_s: how long the receiver paused on purpose; the receiver adds the pauses.
+    :ivar new_connection: whether it came over a connection that was made for this GET, also if a
+        kept-alive connection was tried first and had been closed.
     """
 
     def __init__(
@@ -164,20 +164,20 @@ class RangeAnswer:
         :raises RemoteUnavailable: when the transfer is cut or stalls.
         """
         self._exchange.limit(SMALL_BODY_S)
-        # not the library's `read`: that takes all that comes where a chunk has the length -1
+        # not the library's `read`, which reads without a limit if a chunk has the length -1
         data, filled = bytearray(size), 0
         try:
             while filled < size and (count := self._response.readinto(memoryview(data)[filled:])):
                 filled += count
-            self._exchange.check()  # else it may be cut where we shut it down
+            self._exchange.check()  # our own shutdown may have cut the body
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
         return bytes(data[:filled])
 
     def read_into(self, views: Sequence[memoryview], timeout_s: float) -> int:
-        """Fill ``views`` with the next bytes of the body; how many came before its end.
+        """Fill ``views`` with the next bytes of the body; return how many came.
 
-        :param timeout_s: bounds all of it; `STALL_TIMEOUT_S` each wait for a byte.
+        :param timeout_s: limits the whole call; `STALL_TIMEOUT_S` limits each wait for a byte.
         :raises RemoteUnavailable: when the transfer is cut or stalls.
         """
         self._exchange.restart(timeout_s)
@@ -185,7 +185,7 @@ class RangeAnswer:
             deadline_s = time.monotonic() + timeout_s
             received = self._response.fill(views, STALL_TIMEOUT_S, deadline_s)
             if not received:
-                self._exchange.check()  # else what looks like the end of the body may be our doing
+                self._exchange.check()  # our own shutdown looks like the end of the body
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unavailable(error) from None
         self._exchange.restart(math.inf)  # nobody waits for the host until the next call
@@ -193,9 +193,9 @@ class RangeAnswer:
         return received
 
     def skip(self, count: int, timeout_s: float) -> None:
-        """Receive the next ``count`` bytes of the body for nothing, as `read_into` does.
+        """Receive the next ``count`` bytes of the body, as `read_into` does, and drop them.
 
-        :raises RemoteUnavailable: the transfer is cut or stalls, or the body ends before.
+        :raises RemoteUnavailable: the transfer is cut or stalls, or the body ends too early.
         """
         began_s = time.monotonic()
         scratch = memoryview(bytearray(min(count, _SKIP_BYTES)))
@@ -206,14 +206,14 @@ class RangeAnswer:
         self.skipped_s += time.monotonic() - began_s
 
     def _unavailable(self, error: Exception) -> RemoteUnavailable:
-        if self._exchange.over:  # whatever the shut socket looked like
+        if self._exchange.over:  # our own shutdown may look like another error
             error = ExchangeTimeout()
         return RemoteUnavailable(_words(self.host, error))
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
         self._exchange.end()
-        # A body that ended early leaves `length` above 0: that connection is dead.
+        # A body that ended early leaves `length` above 0: its connection cannot be used again.
         whole = self._response.isclosed() and not self._response.length and not self._exchange.over
         reusable = whole and self._connection.sock is not None
         self._response.close()
@@ -235,14 +235,14 @@ class RangeAnswer:
 
 
 class ConnectionPool:
-    """Idle kept-alive connections, newest first, for any number of hosts."""
+    """Idle kept-alive connections to any number of hosts. The newest is used first."""
 
     def __init__(
         self, dialer: Dialer, *, user_agent: str, breakers: Breakers | None = None
     ) -> None:
         """``dialer`` decides which hosts are connected to, and which certificates are trusted.
 
-        :param breakers: let dead hosts rest; None: by the machine's clock.
+        :param breakers: limit attempts at unreachable hosts; None: new ones, by the system's clock.
         """
         self._dialer = dialer
         self._breakers = breakers or Breakers(SystemClock())
@@ -265,15 +265,16 @@ class ConnectionPool:
 
         :param url: sent as it is; never shown in an error.
         :param if_match: a strong ETag the object must still have (412 otherwise).
-        :param new_connection: do not use an idle connection: a new one may lead to another node,
-            and leads to another address of the host, if it has several.
-        :param timeout_s: bounds all of it, connecting included. Less is granted to connecting,
-            to the silence before the answer (`STALL_TIMEOUT_S`; `UNPROVEN_S` at the first address
-            of several) and to the answer's head once it has begun (`HEAD_TIMEOUT_S`).
-        :param exchange: in the place of ``timeout_s``, so that another thread can cut it.
+        :param new_connection: do not use an idle connection. A new one may lead to another node,
+            and prefers another address of the host.
+        :param timeout_s: limits the whole call, connecting included. Shorter limits hold for
+            connecting (`CONNECT_S`), for the wait for the answer (`STALL_TIMEOUT_S`; `UNPROVEN_S`
+            at the first address of several) and for the answer's head after its first bytes
+            (`HEAD_TIMEOUT_S`).
+        :param exchange: used instead of ``timeout_s``, so that another thread can cut it.
         :raises HostUnreachable: refused, unresolvable, TLS, no connection in time.
         :raises RemoteUnavailable: reset, timed out.
-        :raises SourceRefused: policy lets us connect to none of the host's addresses.
+        :raises SourceRefused: our policy allows none of the host's addresses.
         :raises ProtocolViolation: for a URL that is not plain http(s).
         """
         origin, request_target = _split(url)
@@ -300,9 +301,9 @@ class ConnectionPool:
                 connection.close()
                 if not kept_alive:
                     connection.distrust()
-                if exchange.over:  # whatever the shut socket looked like
+                if exchange.over:  # our own shutdown may look like another error
                     raise RemoteUnavailable(_words(origin.host, ExchangeTimeout())) from None
-                # A kept-alive connection may have been closed by the host a moment before: free.
+                # The host may have just closed a kept-alive connection: that is no failure.
                 if kept_alive and not isinstance(error, TimeoutError):
                     continue
                 raise RemoteUnavailable(_words(origin.host, error)) from None
@@ -325,7 +326,7 @@ class ConnectionPool:
             old.connection.close()
 
     def _expired(self) -> list[_Idle]:
-        """Take out what has been idle for too long, of all hosts; with the lock held."""
+        """Remove the connections that were idle for too long. Call with the lock held."""
         oldest_s = time.monotonic() - IDLE_TIMEOUT_S
         expired: list[_Idle] = []
         while self._idle and self._idle[0].since_s < oldest_s:
@@ -343,7 +344,7 @@ class ConnectionPool:
     def _take(
         self, origin: Origin, timeout_s: float, *, new: bool
     ) -> tuple[SourceConnection, bool]:
-        """A connection to ``origin``, and whether it was kept alive: the one used last, or new."""
+        """The connection to ``origin`` used last, or a new one; and whether it was kept alive."""
         with self._lock:
             closed = self._expired()
             found = None
@@ -381,15 +382,15 @@ class ConnectionPool:
         self._breakers.reached(place)
         if proxy is not None:
             self._breakers.reached(proxy_place)
-        connection.sock.settimeout(None)  # from here on the kernel's own timeouts bound each wait
+        connection.sock.settimeout(None)  # blocking; `bound_waits` limits each wait
         bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
         return connection
 
 
 def small_body(answer: RangeAnswer, limit_bytes: int) -> bytes:
-    """The beginning of a body that says little: a broken one says no less than an empty one.
+    """The beginning of a body whose content is not needed; empty if it cannot be read.
 
-    Read to its end, it lets the answer's connection live.
+    If the body is read to its end, the connection can be used again.
     """
     try:
         return answer.read(limit_bytes)
@@ -411,7 +412,7 @@ _NO_ROUTE = (errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 
 def _words(host: str, error: Exception, *, connecting: bool = False) -> str:
-    """Our own words for a transport failure: the library's may quote the signed URL."""
+    """Our own text for a transport failure: that of the library may contain the signed URL."""
     if isinstance(error, socket.gaierror | UnicodeError):
         what = "its name does not resolve"
     elif connecting and isinstance(error, TimeoutError):
@@ -436,14 +437,14 @@ def _words(host: str, error: Exception, *, connecting: bool = False) -> str:
     return f"source host {host}: {what}"
 
 
-#: Bytes of an error body that are looked at; real ones have a few hundred.
+#: Bytes of an error body that are read; usual ones have a few hundred.
 ERROR_BODY_BYTES = 16 * 1024
 
 _CODE = re.compile(r"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 _MESSAGE = re.compile(r"<Message>\s*([^<]{0,300})")
 _ACTUAL_SIZE = re.compile(r"<ActualObjectSize>\s*([0-9]{1,19})\s*</ActualObjectSize>")
 
-#: Codes that are shown: an unknown one may be anything, also the signature that it was sent.
+#: Codes that may be shown. An unknown code may be any text, even the signature of the request.
 _CODES = """
     AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed BadDigest BadRequest
     ExpiredToken InternalError InvalidAccessKeyId InvalidArgument InvalidBucketName
@@ -457,9 +458,9 @@ KNOWN_CODES = frozenset(_CODES.split())
 
 
 class S3Error(NamedTuple):
-    """What an error body says of itself; empty strings for a body that is not S3's.
+    """The content of an error body of S3; empty strings for any other body.
 
-    The code is one of `KNOWN_CODES`; the message is to be read, never shown.
+    The code is one of `KNOWN_CODES` or empty. The message is evaluated here, but never shown.
     """
 
     code: str

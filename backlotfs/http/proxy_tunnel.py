@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A connection through an HTTP proxy, by CONNECT (RFC 9110 §9.3.6).
 
-The proxy gets host and port, the name as it is: it looks it up itself. After its answer every byte
-goes to the host and comes from it, and TLS is spoken with the host, not with the proxy. The same is
-done for plain HTTP, so that one way serves both.
+The proxy gets the name and the port of the host, and looks the name up itself. After its answer,
+every byte goes to the host or comes from it. So the TLS connection is with the host, not with the
+proxy. Plain HTTP uses CONNECT, too, so that there is only one way.
 
-`ProxyFailed` says in full sentences what went wrong, and whether the proxy is to blame or the host
-behind it. Nothing that the proxy sends is shown but its status.
+`ProxyFailed` says in full sentences what went wrong, and whether the proxy or the host behind it
+failed. Of the proxy's answer, only the status and well-known ways to authenticate are shown.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from collections.abc import Callable
 from backlotfs.config.proxy import Proxy, host_and_port
 from backlotfs.http.connecting import Connected, Resolve, connect_directly
 
-#: Bytes of the proxy's answer with all ``1xx`` before it; real ones have some hundred.
+#: Most bytes of the head of the proxy's answer with all ``1xx`` answers before it.
 MAX_HEAD_BYTES = 16 * 1024
 _BEGINNING = b"HTTP/1."
-# sockets take 0 for "do not wait at all"
+# a timeout of 0 would make a socket non-blocking
 _LEAST_TIMEOUT_S = 0.001
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
@@ -32,10 +32,10 @@ _KNOWN_SCHEMES = ("Basic", "Digest", "NTLM", "Negotiate", "Kerberos", "Bearer")
 
 
 class ProxyFailed(OSError):
-    """No connection through the proxy came about; the text says why, and what to do.
+    """No connection through the proxy was made; the text says why, and what to do.
 
-    :ivar at_proxy: the proxy itself failed: other hosts cannot be reached through it either.
-    :ivar lasting: another attempt will not change it.
+    :ivar at_proxy: whether the proxy itself failed, so that it cannot reach other hosts either.
+    :ivar lasting: whether another attempt would fail, too.
     """
 
     def __init__(self, why: str, *, at_proxy: bool, lasting: bool = False) -> None:
@@ -45,7 +45,7 @@ class ProxyFailed(OSError):
 
 
 def ascii_host(host: str) -> str:
-    """A host name as it is sent: IDNA for names beyond ASCII.
+    """The form of a host name that is sent: IDNA for names beyond ASCII.
 
     :raises UnicodeError: it cannot be a host name.
     """
@@ -58,11 +58,11 @@ def ascii_host(host: str) -> str:
 def connect_through(
     proxy: Proxy, host: str, port: int, timeout_s: float, *, resolve: Resolve | None = None
 ) -> socket.socket:
-    """A socket that speaks with ``host``; its timeout is what time is left.
+    """A socket that is connected to ``host`` through the proxy. Its timeout is the time left.
 
     :param timeout_s: for the look-up of the proxy's name, all its addresses and its answer.
-    :param resolve: stands in for `socket.getaddrinfo`, for the proxy's own name.
-    :raises ProxyFailed: see there. :raises UnicodeError: the host's name cannot be one.
+    :param resolve: used instead of `socket.getaddrinfo`, for the proxy's own name.
+    :raises ProxyFailed: see there. :raises UnicodeError: ``host`` cannot be a host name.
     """
     until_s = time.monotonic() + timeout_s
     target = host_and_port(ascii_host(host), port)
@@ -88,7 +88,7 @@ Dial = Callable[[str, int, float], Connected]
 
 
 def dial_for(proxy: Proxy | None) -> Dial:
-    """What makes connections: through ``proxy``, or directly without one."""
+    """A function that makes connections through ``proxy``; directly if it is None."""
     if proxy is None:
         return connect_directly
     return lambda host, port, timeout_s: Connected(
@@ -136,7 +136,7 @@ def _ask(sock: socket.socket, proxy: Proxy, target: str) -> None:
 
 
 def _read_head(sock: socket.socket, proxy: Proxy, target: str, until_s: float) -> bytes:
-    """The head of the final answer. The socket stands at the first byte behind it."""
+    """Read the head of the final answer; the bytes behind it stay in the socket."""
     head, size = b"", 0
     while time.monotonic() < until_s:
         piece = _peek(sock, proxy, target, until_s)
@@ -151,7 +151,7 @@ def _read_head(sock: socket.socket, proxy: Proxy, target: str, until_s: float) -
         if end is not None:
             if _status(head, proxy) >= 200:
                 return head
-            head = b""  # a 1xx answer stands before the final one
+            head = b""  # the final answer follows this 1xx answer
     raise _late(proxy, target)
 
 
@@ -228,7 +228,10 @@ def _unauthorized(head: bytes, proxy: Proxy) -> ProxyFailed:
 
 
 def _check_silent(sock: socket.socket, proxy: Proxy) -> None:
-    """:raises ProxyFailed: a page follows, where only the host may speak, and only when asked."""
+    """Check that no byte follows the answer: the host sends nothing before a request.
+
+    :raises ProxyFailed: the proxy sends a page, or has closed the connection.
+    """
     sock.setblocking(False)
     try:
         more = sock.recv(1, socket.MSG_PEEK)

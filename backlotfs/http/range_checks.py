@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer to a ranged GET holds: which bytes of the object, of how many, and in no coding.
+"""Checks an answer to a ranged GET: which bytes of the object it has, of how many, not encoded.
 
-RFC 9110 lets a server answer ``Range: bytes=a-b`` in many forms, and real servers know more. The
-form is no proof. These are: the place of the bytes (``Content-Range``, or all of the object), their
-length (``Content-Length``, which must not disagree), and that nothing on the way has coded them.
-The fourth, the version, is the caller's (`source.version`). What is not proven is refused: no byte
-of the body may be used then.
+RFC 9110 lets a server answer ``Range: bytes=a-b`` in many forms, and real servers use even more. So
+the form proves nothing. Three facts have to be certain: the place of the bytes (``Content-Range``,
+or the whole object), their length (``Content-Length`` must not disagree), and that they were not
+encoded on the way. The caller checks the version (`source.version`). If one of these is not
+certain, the answer is refused, and no byte of its body may be used.
 
 =============================  =============================================================
-``Content-Range``              the unit in any case, left out, or with ``:`` or ``=``; blanks,
-                               leading zeros; ``*`` for a size that the host does not know;
-                               ``0-0/0`` and ``*/0`` of an empty object
+``Content-Range``              accepted: the unit in any case, missing, or with ``:`` or ``=``;
+                               blanks; leading zeros; ``*`` for a size that the host does not
+                               know; ``0-0/0``, ``0--1/0`` and ``*/0`` of an empty object
 200 without Content-Range      the whole object
 200 with Content-Range         as a 206, if ``Content-Length`` agrees
 206 without Content-Range,     refused: the place is not certain
 ``multipart/byteranges``
 =============================  =============================================================
 
-All of it is pure.
+All functions here are pure.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _CONTENT_RANGE = re.compile(
 
 
 class AnsweredRange(NamedTuple):
-    """What an answer says that it holds.
+    """The bytes that an answer has, as its headers say.
 
-    :ivar place: of its bytes in the object; empty if the object is.
+    :ivar place: of the bytes in the object; empty if the object is empty.
     :ivar total: the size of the whole object; None: the answer does not say it.
-    :ivar doubt: words of ``Content-Encoding`` that mean nothing, or that the bytes are coded: if
-        the object's size is the expected one, they are not.
+    :ivar doubt: unknown words of ``Content-Encoding``. The bytes may be encoded, unless the object
+        has the expected size.
     """
 
     place: ByteRange
@@ -57,10 +57,10 @@ class AnsweredRange(NamedTuple):
 
 
 def answered_range(status: int, headers: Mapping[str, str]) -> AnsweredRange:
-    """What the answer to a GET of one range holds.
+    """The bytes that the answer to a GET of one range has.
 
     :param headers: names in lower case.
-    :raises InvalidRangeResponse: that is not certain.
+    :raises InvalidRangeResponse: they are not certain.
     """
     if status not in (200, 206):
         raise InvalidRangeResponse(f"asked for a range, answered with status {status}")
@@ -112,9 +112,9 @@ def unsatisfied_total(headers: Mapping[str, str]) -> int | None:
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """``Content-Length``, also one that is repeated (``5, 5``); None: there is none.
+    """``Content-Length``, which may be repeated (``5, 5``); None: there is none.
 
-    :raises InvalidRangeResponse: it is no number, or several different ones.
+    :raises InvalidRangeResponse: it is not a number, or has several different values.
     """
     value = headers.get("content-length", "")
     if "," in value:
@@ -127,23 +127,24 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
 
 def _only(value: str) -> str:
-    """The one value of a header that may be repeated in one line; all of it if they differ."""
+    """The value of a header that may be repeated in one line; the line if the values differ."""
     values = {one.strip(" \t") for one in value.split(",")}
     return values.pop() if len(values) == 1 else value
 
 
-#: The widest gap between the first byte of an answer and the first that is wanted.
+#: Most bytes of an answer before the first wanted byte.
 MAX_SKIP_BYTES = 16 * 1024 * 1024
 
 
 def bytes_before(place: ByteRange, wanted: ByteRange) -> int:
     """How many bytes of an answer come before the wanted ones.
 
-    An answer that begins where it should may be shorter than asked for (RFC 9110 §15.3.7). One that
-    begins earlier has to hold all that is wanted, as of a proxy that widens a range to its own
-    blocks: a place that is merely shifted is a wrong label.
+    An answer that begins at the first wanted byte may be shorter than asked for (RFC 9110 §15.3.7).
+    An answer that begins earlier has to have all wanted bytes, such as that of a proxy that widens
+    a range to its own blocks. A range that is only shifted is refused: it can be a wrong label.
 
-    :raises InvalidRangeResponse: the answer does not begin with, or cover, what is wanted.
+    :raises InvalidRangeResponse: the answer neither begins at the first wanted byte nor has all
+        wanted bytes.
     """
     begins = place.start == wanted.start and place.length > 0
     if not begins and not (place.start < wanted.start and wanted.stop <= place.stop):
@@ -153,13 +154,13 @@ def bytes_before(place: ByteRange, wanted: ByteRange) -> int:
     return wanted.start - place.start
 
 
-#: Codings of RFC 9110 §8.4.1 and IANA's list, and what else compresses or encrypts.
+#: Codings of RFC 9110 §8.4.1 and IANA's list, and other names of compression or encryption.
 _CODING_WORDS = """
     gzip deflate compress br brotli zstd zlib bzip bzip2 bz2 xz lzma lzip lz4 lzo snappy zip 7z
     pack200-gzip exi sdch dcb dcz aes128gcm aesgcm
 """
 _CODINGS = frozenset(_CODING_WORDS.split())
-#: Words that say "as it is", of HTTP and of mail (RFC 2045), and charsets.
+#: Words that mean "not encoded", of HTTP and of mail (RFC 2045), charsets, and media types.
 _PLAIN = re.compile(
     r"""identity|none|no|off|raw|plain|binary|7bit|8bit
     |(?:charset=)?(?:(?:us-?)?ascii|utf-?[0-9a-z-]*|ucs-?[24]|unicode|iso[-_]?[0-9][0-9a-z_-]*
@@ -171,11 +172,11 @@ _PLAIN = re.compile(
 
 
 def doubtful_encoding(headers: Mapping[str, str]) -> str:
-    """The words of ``Content-Encoding`` that neither are codings nor say that there is none.
+    """The words of ``Content-Encoding`` that are not codings and do not mean "not encoded".
 
-    A host replays the word that an upload came with: ``aws-chunked``, ``base64``, ``utf-8``. Its
-    bytes are the stored ones all the same. Where a coding is named they are not, or nobody can tell
-    whether they are: the host, or a proxy, may have compressed them on the way.
+    A host repeats the word that an upload came with: ``aws-chunked``, ``base64``, ``utf-8``. It
+    sends the stored bytes nevertheless. If a coding is named, that is not certain: the host or a
+    proxy may have compressed the bytes on the way.
 
     :raises InvalidRangeResponse: a coding is named.
     """

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes a second pass: what a host can bring, what passes now, the limit ``--bwlimit``.
+"""Rates in bytes per second: those of a host, the current ones, and the limit ``--bwlimit``.
 
-The limit is a token bucket that may be overdrawn, asked between two receives. A thread that has
-received ``n`` bytes takes ``n`` tokens and is told how long to pause. So no thread waits before
-anything has come, none queues at a lock, and the rate holds for any number of connections: each
-overdraws by at most one receive.
+The limit is a token bucket that may be overdrawn. After each receive of ``n`` bytes, a thread takes
+``n`` tokens and gets the time for which it has to pause. So no thread pauses before its first bytes
+have come, no thread pauses while it holds a lock, and the rate holds for any number of connections:
+each connection overdraws by at most one receive.
 
-Two classes share the rate. Bytes that a reader waits for owe only what their own class has taken,
-at half the rate, or what all have taken, at the full rate, whichever is less. Prefetched bytes owe
-what all have taken. Alone each class has the whole rate; together readers have at least half of it.
+Two classes share the rate: bytes that a reader waits for, and prefetched bytes. The pause after
+prefetched bytes follows from the bytes of both classes at the full rate. The pause after bytes for
+a reader is the shorter of that pause and the one that follows from the bytes of their own class at
+half of the rate. So each class alone has the whole rate, and readers have at least half of it.
 
-Libraries were looked at: `pyrate-limiter` and `limits` count calls, `aiolimiter` needs asyncio, and
-none tells how long to pause for ``n`` bytes that are already here.
+Existing libraries do not fit: `pyrate-limiter` and `limits` count calls, `aiolimiter` needs
+asyncio, and none of them gives the pause for ``n`` bytes that were received already.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ NEAR_S = 0.003
 class HostStats(NamedTuple):
     """The latency and the rates measured on the connections to one source host.
 
-    :ivar latency_s: from a request to its first byte, on a connection kept alive.
-    :ivar connection_bytes_per_s: of one connection, while bytes flow.
-    :ivar total_bytes_per_s: of all connections together, as lately achieved.
+    :ivar latency_s: from a request to its first byte, on a connection kept alive; on new
+        connections if no other was measured.
+    :ivar connection_bytes_per_s: rate of one connection while bytes flow.
+    :ivar total_bytes_per_s: recent rate of all connections together.
     """
 
     latency_s: float
@@ -38,12 +40,12 @@ class HostStats(NamedTuple):
     total_bytes_per_s: float
 
 
-#: "Now" is the last so many seconds.
+#: The current rate is the mean over this many seconds.
 SPAN_S = 5
 
 
 class RecentRate:
-    """Bytes by the second they passed in. Any thread may call it.
+    """Counts the bytes that pass in each of the last seconds. Any thread may call it.
 
     :ivar total_bytes: all bytes that have passed.
     """
@@ -67,7 +69,10 @@ class RecentRate:
             self.total_bytes += count_bytes
 
     def bytes_per_s(self) -> float:
-        """The mean rate over the last `SPAN_S` seconds, or since the start if that is less."""
+        """The mean rate over `SPAN_S` seconds of the clock, or since the start if that is shorter.
+
+        The last of these seconds is the current one.
+        """
         now_s = self._clock.monotonic()
         oldest = int(now_s) - SPAN_S
         with self._lock:
@@ -76,7 +81,7 @@ class RecentRate:
                 for second, count in zip(self._seconds, self._bytes, strict=True)
                 if second > oldest
             )
-        # The second that runs counts as far as it has come.
+        # Only the part of the current second that has passed counts.
         span_s = min(SPAN_S - 1 + now_s % 1, now_s - self._began_s)
         return passed / max(1.0, span_s)
 
@@ -86,10 +91,10 @@ BURST_S = 0.1
 
 
 class BandwidthLimit:
-    """At most so many bytes a second for the whole process. Any thread may call it."""
+    """Limits the bytes per second of the whole process. Any thread may call it."""
 
     def __init__(self, bytes_per_s: float, *, burst_bytes: float | None = None) -> None:
-        """``burst_bytes``: what may pass at once after a pause; default `BURST_S` of the rate.
+        """``burst_bytes``: how many may pass at once after a pause; default: `BURST_S` of the rate.
 
         :raises ValueError: for a rate that is not positive.
         """

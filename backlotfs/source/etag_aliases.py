@@ -1,33 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decides which ETags of an asset name one version of its source.
 
-Theory of operation. Several nodes behind one name serve the same object, and each may make an ETag
-of its own, from the inode for example. Or one sends ``W/"e"`` and the next ``"e"``. Another ETag
-alone is therefore no proof of another version; but it is never taken for the same one without
-proof either. An answer with a version's size is of that version if
+Theory of operation. Several nodes behind one name serve the same object, and each may make its own
+ETag, for example from the inode. Or one node sends ``W/"e"`` and the next ``"e"``. So another ETag
+alone does not prove another version. But an answer with another ETag is never taken for the same
+version without proof either. An answer that has the size of a version is of that version if
 
 ==============================  ==============================================================
-what it says                    and
+the answer has                  and
 ==============================  ==============================================================
 the same validator              nothing more (`SourceVersion.validator`)
 the same ETag or date in        its date is *strong*, and so was the date of an earlier answer
-another form (``W/``, quotes)   with the very validator of the version
+another form (``W/``, quotes)   with exactly the validator of the version
 another ETag, or none           its date is strong, and a *proof* has succeeded
 ==============================  ==============================================================
 
-and else it is of another version. A date is strong (RFC 9110 §8.8.2.2) if ``Last-Modified`` is that
-of the version, and at least 60 s older than the ``Date`` of the answer: so nobody can have replaced
-the object within the second that ``Last-Modified`` names.
+Every other answer is of another version. A date is strong (RFC 9110 §8.8.2.2) if ``Last-Modified``
+is that of the version, and at least 60 s older than the ``Date`` of the answer and than our clock.
+Such an answer was sent after the second that ``Last-Modified`` names. So nobody can have replaced
+the object within that second between two such answers.
 
 A proof is a number of small GETs without ``If-Match``, after an answer with the other ETag. The
-ETag of the version has to come *again*, so the source did not go over to another version for good.
-Answers with either ETag have to send the same bytes at the beginning, in the middle, at the end and
-in two more places, which are places of cached bytes if there are any. All dates have to be strong.
-A file of up to `WHOLE_BYTES` is compared as a whole. Further ETags that come meanwhile are proven
-with it, so that a host of many nodes needs one proof.
+ETag of the version has to come *again*, which shows that the source did not change to another
+version for good. Answers with either ETag have to send the same bytes at the beginning, in the
+middle, at the end and in two more places, which are places of cached bytes if there are any. All
+dates have to be strong. A file of up to `WHOLE_BYTES` is compared as a whole. Further ETags that
+come meanwhile are proven in the same proof, so a host of many nodes needs one proof.
 
-The version that was found first stays what its blocks are keyed by. The other ETags are kept in
-memory only, so each mount proves them again.
+The keys of the blocks keep the version that was found first. The other ETags are kept in memory
+only, so each mount proves them again.
 """
 
 from __future__ import annotations
@@ -56,27 +57,29 @@ from backlotfs.http.range_checks import MAX_SKIP_BYTES, answered_range, bytes_be
 from backlotfs.source.signed_get import SignedGet
 from backlotfs.source.version import SourceVersion, version_of
 
-#: How much older than the answer a strong ``Last-Modified`` is.
+#: A strong ``Last-Modified`` is at least this many seconds older than the answer.
 STRONG_AFTER_S = 60.0
 #: A file of at most this size is compared as a whole, else `PLACES` of `PLACE_BYTES`.
 WHOLE_BYTES = 64 * 1024
 PLACE_BYTES = 16 * 1024
 PLACES = 5
-#: GETs of a proof, for each ETag that has come. Where a host answers with any of eight, a proof of
-#: all takes about 110 GETs, and 190 at most.
+#: Most GETs of a proof, for each ETag that has come. If a host answers with any of eight ETags, a
+#: proof of all takes about 110 GETs, and at most 192.
 GETS_PER_NAME = 24
-#: ETags of one version; a host that makes one for each answer never sends the same again.
+#: Most ETags of one version. A host that makes a new ETag for each answer never repeats one.
 MOST_NAMES = 8
 #: Longest wait for the proof of another reader.
 LONGEST_PROOF_S = 600.0
-#: A proof that failed is not tried again for so long.
+#: A proof that failed is not tried again for this long.
 FAILED_TTL_S = 30.0
-#: Assets with proven ETags, and strongly dated versions, that are remembered.
+#: Most assets with proven ETags, and most strongly dated versions, that are remembered.
 MOST_PROVEN, MOST_DATED = 50_000, 10_000
 
-#: What tells answers apart: `SourceVersion.validator`, so an ETag, a date where there is none.
+#: A `SourceVersion.validator`: the ETag, or the date if there is no ETag (both if it is weak), and
+#: the size.
 Validator = str
-#: Bytes of a version that were served before, by their place: at most so many places.
+#: Gives cached bytes of a version, by their place. The two numbers: how many places at most, and
+#: how many bytes of each at most.
 CachedSample = Callable[[SourceVersion, int, int], Mapping[ByteRange, bytes]]
 
 
@@ -91,7 +94,7 @@ class SeenVersion(NamedTuple):
 
 
 class _Proven(NamedTuple):
-    """The validators of one asset that name one version, which has this date."""
+    """Validators of one asset that name the same version, and the date of that version."""
 
     modified_s: int | None
     validators: frozenset[Validator]
@@ -116,7 +119,7 @@ class EtagAliases:
         self._proofs: SingleFlight[tuple[str, Validator], bool] = SingleFlight()
         self._proven: LRUCache[str, _Proven] = LRUCache(MOST_PROVEN)
         self._dated: LRUCache[str, Validator] = LRUCache(MOST_DATED)
-        # with None: no other validator is compared with the version either
+        # the last part of a key is the other validator; None stands for every other validator
         self._failed: TTLCache[tuple[str, Validator, Validator | None], bool] = TTLCache(
             MOST_DATED, FAILED_TTL_S, timer=clock.monotonic
         )
@@ -126,12 +129,12 @@ class EtagAliases:
         modified_s, date_s = version.last_modified_s, http_date_s(headers.get("date"))
         if modified_s is None or date_s is None:
             return SeenVersion(version, strongly_dated=False)
-        # a host whose clock is ahead dates nothing strongly
+        # also by our clock, because the clock of the host may be ahead
         age_s = min(date_s, self._clock.now()) - modified_s
         return SeenVersion(version, age_s >= STRONG_AFTER_S)
 
     def record_probe(self, seen: SeenVersion) -> None:
-        """Remember that the answer by which a version was found was strongly dated."""
+        """Remember the version that an answer showed, if that answer was strongly dated."""
         if seen.strongly_dated:
             with self._lock:
                 self._dated[seen.version.embed_code] = seen.version.validator
@@ -171,20 +174,20 @@ class EtagAliases:
             try:
                 found = flight.result(min(deadline.remaining_s(), LONGEST_PROOF_S))
                 if ours:
-                    return found  # else it may have been about another ETag
+                    return found  # the proof of another caller may be about another ETag
             except TimeoutError:
                 raise DeadlineExceeded(
                     f"the ETags of {version.embed_code} were not compared in time"
                 ) from None
             except DeadlineExceeded:
                 if ours or deadline.expired:
-                    raise  # else the time of the caller that compares them is over, not ours
+                    raise  # otherwise the deadline of the proving caller has passed, not ours
         return True
 
     def _prove(
         self, get: SignedGet, version: SourceVersion, seen: SeenVersion, deadline: Deadline
     ) -> bool:
-        if self.is_same(version, seen) or not version.size:  # by a proof that ended a moment ago
+        if self.is_same(version, seen) or not version.size:  # a proof may have just ended
             return True
         if self._has_failed(version, seen):
             return False
@@ -195,7 +198,7 @@ class EtagAliases:
             while proof.open and len(names) < MOST_NAMES:
                 sample = _Sample(self, version.embed_code, *proof.next())
                 proof.add(*get.read(version.embed_code, sample, deadline))
-        finally:  # what was found before a time limit needs no other proof
+        finally:  # also after a time limit, keep what was proven before
             if proof.proven:
                 with self._lock:
                     proven = _Proven(version.last_modified_s, names | proof.proven)
@@ -230,16 +233,16 @@ def _comparable(version: SourceVersion, seen: SeenVersion) -> bool:
     )
 
 
-#: Stands for all names that are known to be the version's, in the rows of a proof.
+#: In the rows of a proof, stands for all validators that are known to name the version.
 _OURS: Validator = ""
 
 
 class _Proof:
-    """The samples of one proof, and which answer is to be asked for next; one thread's.
+    """The samples of one proof, and the choice of the next sample. Belongs to one thread.
 
     :ivar open: whether another sample is needed.
-    :ivar proven: the other names that have been seen to be of the same bytes until now.
-    :ivar endless: whether it was ended by ever new names: the host makes one for each answer.
+    :ivar proven: the other validators that are proven so far.
+    :ivar endless: whether too many validators came, as from a host that makes one for each answer.
     """
 
     def __init__(
@@ -249,7 +252,10 @@ class _Proof:
         other: Validator,
         cached: CachedSample,
     ) -> None:
-        """Compare answers with the validator ``other`` with those of ``names``, one version's."""
+        """Compare answers that have the validator ``other`` with those that have one of ``names``.
+
+        All of ``names`` name ``version``.
+        """
         self.open = True
         self.endless = False
         self.proven: frozenset[Validator] = frozenset()
@@ -274,7 +280,7 @@ class _Proof:
         def need(place: ByteRange) -> tuple[bool, int]:
             return place not in expected, sum(place not in row for row in self._rows.values())
 
-        # nodes may be chosen by connection, or be addresses: one that brings nothing new is left
+        # the node may depend on the connection or the address: leave one that brings nothing new
         return max(self._places, key=need), self._wasted
 
     def add(self, place: ByteRange, seen: SeenVersion, data: bytes) -> None:
@@ -301,12 +307,12 @@ class _Proof:
         self.proven = frozenset(complete - {_OURS} if _OURS in complete else ())
 
 
-#: Of the system: no seed and no fork decides what is compared.
+#: The generator of the system, so that neither a seed nor a fork determines what is compared.
 _RANDOM = random.SystemRandom()
 
 
 def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:
-    """The places to compare: all of a small file, else `PLACES` with those that are cached."""
+    """The places to compare: a small file as a whole, else `PLACES` with the cached ones."""
     if size <= WHOLE_BYTES:
         return [ByteRange(0, size)]
     last = size - PLACE_BYTES
@@ -314,7 +320,7 @@ def _places(size: int, cached: set[ByteRange]) -> list[ByteRange]:
     chosen = [ByteRange(start, start + PLACE_BYTES) for start in starts]
     chosen += cached
     while len(chosen) < PLACES:
-        start = _RANDOM.randrange(last + 1)  # nobody gains by guessing it
+        start = _RANDOM.randrange(last + 1)  # a host cannot predict it
         chosen.append(ByteRange(start, start + PLACE_BYTES))
     return chosen
 
@@ -327,7 +333,7 @@ class _Sample:
     _embed_code: str
     _place: ByteRange
     new_connection: bool
-    current: bool = True  # an object that a replaced one left at an older URL is not asked
+    current: bool = True  # an older URL may still give a replaced object
     if_match: str | None = None
     priority: Priority | None = None
     turn: Turn | None = None

@@ -2,17 +2,18 @@
 """How many probes of one source host may be under way, so that a slow host leaves room for others.
 
 All probes share one pool of threads (`catalog.probe_scheduler.PROBE_THREADS`). A host that answers
-none of them would take them all, each until its time limit. So a host has `PLACES` at a time:
+no probe would occupy all threads, each until its time limit. So a host has `PLACES` places:
 
-- While it answers, a probe that finds no place waits for one, which is a matter of milliseconds.
-- A host that has answered none of them for `STALL_S` is *stalled*. Then a probe that finds no place
-  fails at once with `HostBusy`; only one each `TRIAL_S` is sent in spite of that.
-- An answer ends the stall. What began before it and still waits takes no place any more. What waits
-  for far longer than this answer took is cut, for a host that is well again has forgotten it; the
-  others end by themselves at their time limit. In all, a host never has more than `MOST_PLACES`.
+- While the host answers, a probe without a place waits for one, usually for milliseconds.
+- A host that has answered no probe for `STALL_S` is *stalled*. Then a probe without a place fails
+  at once with `HostBusy`. Only one probe per `TRIAL_S` is sent all the same: a trial.
+- An answer ends the stall. A probe that began `STALL_S` or more before the last answer, and still
+  waits, takes no place any more. A probe that has waited `FORGOTTEN_AFTER` times as long as this
+  answer took is cut, because a host that has recovered has forgotten it. The others end at their
+  time limits. In all, a host never has more than `MOST_PLACES` probes.
 
-A host is a name and a port. All ports of one name together have `MOST_ON_ALL_PORTS`: an API that
-names many ports of a slow machine gets no more threads by that.
+Here a host is a name with a port. All ports of one name together have `MOST_ON_ALL_PORTS` places,
+so an API that names many ports of a slow machine does not get more threads.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from backlotfs.http.exchange import Exchange
 
 #: Probes of one host at a time: one sixteenth of the threads.
 PLACES = 16
-#: With trials, and with those that take no place any more.
+#: Most probes of one host, with trials and with those that take no place any more.
 MOST_PLACES = 24
 #: Of all ports of one host name: three eighths of the threads.
 MOST_ON_ALL_PORTS = 96
 #: Seconds without an answer after which a host with probes under way is stalled.
 STALL_S = 2.0
-#: After a stall a probe is cut that has waited so many times what the answer took: a host that is
-#: slow for all keeps what it is about to answer.
+#: The answer that ends a stall cuts the probes that have waited this many times as long as it took.
+#: So a host that is slow for all probes keeps those that it is about to answer.
 FORGOTTEN_AFTER = 3
-#: Seconds between two probes that are sent to a stalled host in spite of it.
+#: Seconds between two trials at a stalled host.
 TRIAL_S = 1.0
 #: Hosts remembered.
 REMEMBERED_HOSTS = 256
@@ -98,11 +99,11 @@ class HostShares:
         self._under_way: Counter[str] = Counter()  # by host name
 
     def take(self, host: str, timeout_s: float) -> Place:
-        """A place at ``host``, waited for while the host answers others.
+        """Take a place at ``host``; wait for one while the host answers other probes.
 
-        :param host: name and port, for the message too.
-        :raises HostBusy: the host is stalled, no place came free within ``timeout_s``, or its other
-            ports have all that its name may have.
+        :param host: name and port; the message contains it.
+        :raises HostBusy: the host is stalled and has no place, no place came free within
+            ``timeout_s``, or all ports of the name together have no place left.
         """
         until_s = time.monotonic() + timeout_s
         name = host.rpartition(":")[0]
@@ -115,7 +116,7 @@ class HostShares:
                         f"source host {host} does not answer:"
                         f" {len(found.under_way)} requests wait for it"
                     )
-                # a stall announces itself by nothing but time
+                # nothing notifies of the beginning of a stall, so look again soon
                 self._changed.wait(min(until_s - now_s, STALL_S / 10))
             if self._under_way[name] >= MOST_ON_ALL_PORTS:
                 raise HostBusy(
@@ -145,5 +146,5 @@ class HostShares:
         with self._changed:
             if place in host.under_way:
                 host.under_way.remove(place)
-                self._under_way -= Counter((place.name,))  # names without any are forgotten
+                self._under_way -= Counter((place.name,))  # drops names with a count of 0
             self._changed.notify_all()

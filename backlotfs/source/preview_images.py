@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetches the preview image of an asset: a small, unsigned object on a host that the API names.
 
-The host is as little trusted as a source host: the same policy says which addresses are connected
-to and which redirects are followed, and it gets no credentials, cookies or ``Referer``.
+The host is trusted no more than a source host. The same policy decides which addresses are
+connected to and which redirects are followed. The host gets no credentials, cookies or ``Referer``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from backlotfs.http.pool import ConnectionPool, RangeAnswer
 from backlotfs.http.range_checks import doubtful_encoding
 from backlotfs.source.signed_get import REDIRECT_STATUSES, RETRIED_STATUSES, RedirectChain
 
-#: A larger image is no preview.
+#: A larger image is refused.
 MAX_IMAGE_BYTES = 4 * 1024 * 1024
 _STEP_BYTES = 64 * 1024
 
@@ -38,18 +38,19 @@ class PreviewImages:
         policy: SourcePolicy,
         retry: RetryPolicy | None = None,
     ) -> None:
-        """``policy``: says which other hosts may serve images by redirects."""
+        """``policy``: decides to which other hosts a redirect may lead."""
         self._pool = pool
         self._clock = clock
         self._policy = policy
         self._retry = retry or RetryPolicy(max_attempts=3)
 
     def fetch(self, url: str, deadline: Deadline) -> bytes:
-        """The image as it is on its host: encoded, and hostile until proven otherwise.
+        """The encoded image as its host sends it. Its content is not checked.
 
-        :raises SourceGone, SourceDenied, SourceRefused: it is not there, or not for us.
-        :raises ProtocolViolation: no usable URL, or an answer that is none.
-        :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        :raises SourceGone: the host has no such image. :raises SourceDenied: the host refuses it.
+        :raises SourceRefused: our policy forbids the host or a redirect.
+        :raises ProtocolViolation: the URL or the answer cannot be used.
+        :raises RemoteUnavailable: all attempts failed. :raises DeadlineExceeded: no time is left.
         """
         chain = RedirectChain(SignedUrl.parse(url).url, self._policy)
         backoff = Backoff(self._retry, deadline, self._clock, "fetching a preview image")

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a source: its version by one byte, and ranges of a version, each answer validated.
+"""Reads a source: finds its version, and fetches ranges of a version. Each answer is validated.
 
-A GET that breaks is resumed at the byte it reached. What was delivered stays delivered, because
-every answer was checked before: its version, its place, its length and its encoding
-(`http.range_checks`).
+A GET that breaks is resumed at the byte it reached. Delivered bytes are not fetched again, because
+each answer was checked before its bytes were delivered: its version, its place, its length and its
+encoding (`http.range_checks`).
 
-An answer need not be the range. It may be shorter: then the rest is asked for. It may begin
-earlier, as that of a host which knows no ranges and sends the whole object (200): what comes before
-the wanted bytes is received for nothing, up to `MAX_SKIP_BYTES`. It may be longer. Nothing is read
-behind the wanted bytes: the connection is closed.
+An answer need not be exactly the wanted range:
 
-The API's ``file_size`` may disagree with the object; ``Content-Range`` wins. It decides where the
-host does not say the size, or where what it sends may not be the source: a 200, or an unknown word
-for its encoding. The GET of one byte goes to the source host and costs no API credit; the URL for
-it does, and is kept for the reads that follow.
+- It may be shorter. Then the missing bytes are asked for.
+- It may begin earlier, such as that of a host that knows no ranges and sends the whole object
+  (200). Then the bytes before the wanted ones are received and dropped, up to `MAX_SKIP_BYTES`.
+- It may end later. Then the connection is closed after the wanted bytes.
+
+The API's ``file_size`` may disagree with the object; then ``Content-Range`` wins. ``file_size``
+decides if the host does not say the size, or if the answer may not be the source: a 200, a longer
+range, or an unknown word in ``Content-Encoding``. The GETs of a probe go to the source host and
+cost no API credit. Their URL may cost one, and is kept for the reads that follow.
 """
 
 from __future__ import annotations
@@ -77,9 +79,9 @@ class SourceProbe:
     ) -> None:
         """Put the parts together.
 
-        :param reported: proves the size where the host does not.
+        :param reported: gives the API's ``file_size``, for a host that does not say the size.
         :param aliases: ETags that name one version; None: none is known.
-        :param known: the version that was found before; None: none was.
+        :param known: gives the version that was found before, or None.
         """
         self._signed_get = signed_get
         self._reported = reported
@@ -93,11 +95,11 @@ class SourceProbe:
         priority: Priority = Priority.WAITING,
         turn: Turn | None = None,
     ) -> SourceVersion:
-        """The version of the source as it is now: the known one, where another ETag names it too.
+        """The present version of the source; the known version if the new ETag names the same one.
 
         :param priority: of the API call, where a new URL is needed.
         :param turn: a turn of the rate limiter that was taken for that call already.
-        :raises SourceMissing, SourceDenied, SourceGone: there is no source to be had.
+        :raises SourceMissing, SourceDenied, SourceGone: there is no source that can be read.
         :raises BacklotError: it could not be found out now; see `SignedGet.read`.
         """
         reading = _SizeAndVersion(embed_code, priority, turn, self._reported)
@@ -111,7 +113,7 @@ class SourceProbe:
         return version
 
     def _known_or_new(self, seen: SeenVersion, deadline: Deadline) -> SourceVersion:
-        """The known version if the answer is of it by another ETag, else that of the answer."""
+        """The known version if the answer's other ETag names it, else the answer's version."""
         found, known = seen.version, self._known(seen.version.embed_code)
         is_other = known is not None and known.validator != found.validator
         if known and is_other and self._aliases.prove(self._signed_get, known, seen, deadline):
@@ -121,10 +123,10 @@ class SourceProbe:
 
 
 class _SizeAndVersion:
-    """The `Reading` of a probe: of the first byte; of three where the host does not say the size.
+    """The `Reading` of a probe: it asks for the first byte of the source.
 
-    Then the byte behind the ``file_size`` of the API has to be missing (416), and the last one to
-    be there, in the same version.
+    If the host does not say the size, the byte behind the API's ``file_size`` has to be missing
+    (416). If this 416 does not say the size either, the last byte has to exist in the same version.
     """
 
     current: bool = True
@@ -187,7 +189,7 @@ class _SizeAndVersion:
     def _behind_the_end(self, answer: RangeAnswer, version: SourceVersion) -> SourceVersion:
         sizes = _sizes_of_416(answer) if answer.status == 416 else {0}
         if sizes - {version.size}:
-            raise InvalidRangeResponse(f"{_NO_SIZE}, and not that it has {version.size} bytes")
+            raise InvalidRangeResponse(f"{_NO_SIZE}, and does not confirm {version.size} bytes")
         if sizes:
             return version
         self._asks = ByteRange(version.size - 1, version.size)
@@ -204,12 +206,13 @@ class _SizeAndVersion:
 
 
 def _counted(answer: RangeAnswer, held: AnsweredRange, reported: int | None) -> int:
-    """The size of a source whose host sends all of it, and does not say how long it is.
+    """The size of a source whose host sends all of it and does not say how long it is.
 
-    Where it may be the ``file_size`` of the API, its bytes are counted. None are needed if it is
-    longer than a host without ranges can serve.
+    If the API gives a ``file_size`` of at most `MAX_SKIP_BYTES`, the bytes are counted. A host
+    without ranges cannot serve more.
 
-    :raises InvalidRangeResponse: it is not certain. :raises RemoteUnavailable: it is shorter.
+    :raises InvalidRangeResponse: the size is not certain.
+    :raises RemoteUnavailable: the source is shorter than ``file_size``.
     """
     if not answer.read(1):
         return 0
@@ -232,9 +235,10 @@ def _sizes_of_416(answer: RangeAnswer) -> set[int]:
 
 
 def _check_source(answer: RangeAnswer, size: int | None, reported: int | None, doubt: str) -> None:
-    """Refuse what may not be the source: it is unusual, and its size is not the API's.
+    """Refuse an unusual answer whose size is not the API's, because it may not be the source.
 
-    A 200 may be a page of a proxy. Where the API says no size, a page has no validator or length.
+    For example, a 200 may be a page of a proxy. If the API says no size, the answer has to have
+    ``Content-Length``, a validator and no doubtful encoding: a page lacks one of the first two.
     """
     named = answer.headers.keys() & {"etag", "last-modified", "content-length"}
     if doubt or reported is not None or len(named) < 2 or "content-length" not in named:
@@ -249,20 +253,20 @@ def _bytes(count: int | None) -> str:
 
 
 def _leave(answer: RangeAnswer, held: AnsweredRange, asked: ByteRange) -> None:
-    """Check the place of the answer to a probe, and read it if that lets its connection live."""
+    """Check the place of a probe's answer. Read a short body, so that the connection is kept."""
     bytes_before(held.place, asked)
     if held.place.length <= ERROR_BODY_BYTES:
         small_body(answer, ERROR_BODY_BYTES)
 
 
 class BufferSink(Protocol):
-    """Where the bytes go."""
+    """Takes the bytes of a fetch."""
 
     def buffers(self) -> Sequence[memoryview]:
-        """Memory for the next bytes, in order, not more than are missing; asked again after a cut.
+        """Memory for the next bytes, in order, for no more bytes than are missing.
 
-        What the last `commit` did not keep is at its beginning. It may raise a `BacklotError`,
-        which ends the read.
+        It begins with the bytes that the last `commit` did not keep. It is called again for each
+        receive, also after a cut. It may raise a `BacklotError`, which ends the read.
         """
 
     def commit(self, size: int) -> int:
@@ -291,8 +295,8 @@ class RangeReader:
         """Put the parts together.
 
         :param aliases: ETags that name one version; None: none is known.
-        :param limit: of the bandwidth.
-        :param rate: counts the bytes that come.
+        :param limit: limits the bandwidth; None: no limit.
+        :param rate: counts the received bytes.
         """
         self._signed_get = signed_get
         self.clock = clock
@@ -307,9 +311,9 @@ class RangeReader:
         """Deliver ``wanted`` to ``sink``.
 
         :param wanted: inside ``version.size``, not empty.
-        :raises ContentChanged: the host has another version, or none any more.
+        :raises ContentChanged: the host has another version, or the source is gone.
         :raises InvalidRangeResponse: the host keeps answering with something else.
-        :raises RemoteUnavailable: retries spent. :raises DeadlineExceeded: time spent.
+        :raises RemoteUnavailable: all attempts failed. :raises DeadlineExceeded: no time is left.
         """
         transfer = _Transfer(
             self, version, sink, deadline, wanted.start, wanted.stop, version.strong_etag
@@ -330,7 +334,7 @@ class RangeReader:
             raise ContentChanged(str(error)) from None
 
     def _prove(self, version: SourceVersion, other: SeenVersion, deadline: Deadline) -> bool:
-        """Whether an answer with another ETag is of ``version``; not if that cannot be compared."""
+        """Whether an answer with another ETag is of ``version``; False if it is not comparable."""
         try:
             return self.aliases.prove(self._signed_get, version, other, deadline)
         except InvalidRangeResponse:
@@ -340,8 +344,9 @@ class RangeReader:
 class HostsWithoutRanges:
     """Hosts that answer every range with the whole object. Any thread may call it.
 
-    One server of many may do that once, so it is asked again. A host that does it `TRIES` times is
-    remembered, so that each further read costs one GET, until it answers a range.
+    One server of many may do so once, so the host is asked again. After `TRIES` such answers in a
+    row, the host is remembered: each further read makes only one GET, until the host answers a
+    range.
     """
 
     #: Answers in a row after which a host is remembered.
@@ -353,7 +358,7 @@ class HostsWithoutRanges:
         self._answers: LRUCache[str, int] = LRUCache(self._HOSTS)
 
     def refusal(self, host: str) -> InvalidRangeResponse:
-        """What to raise for the next such answer of a host."""
+        """Count one more such answer of a host, and return the error to raise for it."""
         with self._lock:
             count = self._answers.get(host, 0) + 1
             self._answers[host] = count
@@ -364,7 +369,7 @@ class HostsWithoutRanges:
         )
 
     def forget(self, host: str) -> None:
-        """A host has answered a range."""
+        """Note that a host has answered a range."""
         if self._answers:
             with self._lock:
                 self._answers.pop(host, None)
@@ -375,7 +380,7 @@ class _Transfer:
     """The `Reading` of one `RangeReader.fetch`.
 
     :ivar reached: the first byte that has not come.
-    :ivar other: the version of an answer that is not known to be of this one.
+    :ivar other: the version of an answer that is not known to be our version; None: no such answer.
     """
 
     _owner: RangeReader
@@ -391,12 +396,13 @@ class _Transfer:
     priority: Priority | None = None
     turn: Turn | None = None
     _views: Sequence[memoryview] = ()
-    #: Bytes at the beginning of the views that have come, and that the sink did not keep: an answer
-    #: that was shorter than asked for ended there.
+    #: Number of bytes at the beginning of the views that were received, but that the sink did not
+    #: keep, because an answer that was shorter than asked for ended there.
     _uncommitted: int = 0
 
     def wanted(self) -> ByteRange:
-        self._views = self._sink.buffers()  # raises if nobody wants them: then no GET is made
+        # raises if nobody wants the bytes any more; then no GET is made
+        self._views = self._sink.buffers()
         return ByteRange(self.reached, self._stop)
 
     def take(self, answer: RangeAnswer) -> None:
@@ -416,10 +422,14 @@ class _Transfer:
             self._pause(answer, before)
         self._receive(answer, min(held.place.stop, self._stop))
         if self.reached < self._stop:
-            raise TryAgain  # the answer was shorter, as it said: ask for the rest
+            raise TryAgain  # the answer was complete but short: ask for the missing bytes
 
     def _check_416(self, answer: RangeAnswer) -> None:
-        """:raises ContentChanged: the range was inside the size we know."""
+        """Raise the error for a 416 to a range that is inside the known size.
+
+        :raises InvalidRangeResponse: the host says the same size, so the 416 is wrong.
+        :raises ContentChanged: the host says another size, or none.
+        """
         if unsatisfied_total(answer.headers) == self._version.size:
             raise InvalidRangeResponse(f"416 for a range inside {self._version.size} bytes")
         raise ContentChanged(f"the source of {self._version.embed_code} has shrunk (416)")
@@ -427,10 +437,11 @@ class _Transfer:
     def _verify(self, answer: RangeAnswer, held: AnsweredRange, wanted: ByteRange) -> None:
         """Check that the answer is of our version.
 
-        Any other than a 206 with all that the object has of the range has to show its version.
+        It has to show its version, unless it is a 206 that says the size of the object and has all
+        wanted bytes that the object has.
 
-        :raises ContentChanged: it is not known to be of this version.
-        :raises InvalidRangeResponse: it shows no version: a 200 may be a page of a proxy.
+        :raises ContentChanged: the answer is not known to be of our version.
+        :raises InvalidRangeResponse: the answer shows no version: a 200 may be a page of a proxy.
         """
         version, aliases, headers = self._version, self._owner.aliases, answer.headers
         if (
@@ -451,7 +462,7 @@ class _Transfer:
             if not theirs and (ours or held.total is None):
                 raise InvalidRangeResponse("nothing in it shows the version of the source")
             if theirs == ours and total != version.size:
-                raise InvalidRangeResponse(f"{total} bytes in all, of a source of {version.size}")
+                raise InvalidRangeResponse(f"the object has {total} bytes, not {version.size}")
             behind = answer.status == 206 and held.place.stop > version.size
             if held.total is None and (held.doubt or behind):
                 raise InvalidRangeResponse(_NO_SIZE)
@@ -470,10 +481,10 @@ class _Transfer:
                 views = _part(views, self._uncommitted, stop - self.reached)
             size = sum(map(len, views))
             got = answer.read_into(views, self._deadline.remaining_s())
-            self._count(got)  # before a reader is told that its bytes are here
+            self._count(got)  # before `commit` passes the bytes to a reader
             kept = self._sink.commit(self._uncommitted + got)
             if got != size:
-                if kept:  # what came with the torn part is asked again
+                if kept:  # received bytes that were not kept are asked for again
                     self.reached += kept - self._uncommitted
                     self._uncommitted = 0
                 raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
@@ -492,7 +503,7 @@ class _Transfer:
     def _pause(self, answer: RangeAnswer, size: int) -> None:
         """Pause after ``size`` received bytes as the bandwidth limit says.
 
-        A pause makes neither the host slow nor the read late.
+        The pause counts neither as time of the host nor towards the deadline.
         """
         owner = self._owner
         if owner.limit is None:

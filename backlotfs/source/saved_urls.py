@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Presigned URLs that survive a restart: one small SQLite file for each library.
 
-A presigned URL costs one API credit and lives for days, so the next mount uses those that the last
-one got. The file stands in a folder of its own, apart from the catalog, because a user who reads it
-can download the sources until the URLs expire: 0600 in 0700, with a CACHEDIR.TAG, so that backup
-programs leave it out.
+A presigned URL may cost one API credit and is valid for days, so the next mount uses the URLs of
+the last one. Whoever can read the file can download the sources until the URLs expire. So the file
+(mode 0600) is apart from the catalog, in a folder of its own (mode 0700). A CACHEDIR.TAG makes
+backup programs leave the folder out.
 
-Theory of operation. `put` and `drop` only note the change; a thread writes the noted changes in
-one transaction, `WRITE_AFTER_S` later at most, so a crash loses no more than that. The rollback
-journal makes the file sound after a SIGKILL at any moment.
+Theory of operation. `put` and `drop` only note the change. A thread writes the noted changes in
+one transaction, `WRITE_AFTER_S` later at most, so a crash loses no more than that. Because of the
+rollback journal, the file is intact after a SIGKILL at any moment.
 
 Several mounts of one library share the file:
 
 =====================  =========================================================================
-lock file              every mount holds a shared lock; the file is created, checked and removed
-                       only under the exclusive one, because SQLite finds its journal by name
-put                    wins over what is in the file only if the API was asked later than that
-                       was written or dropped
-drop                   leaves an entry without a URL for an hour, so that a URL that another mount
-                       asked for before the drop, and writes after it, does not come back
+lock file              every mount holds a shared lock; the file is created and removed only under
+                       the exclusive lock, because SQLite finds its journal by name
+put                    replaces an entry of the file only if the API was asked for the new URL
+                       later than for the old one, or later than the old one was dropped
+drop                   leaves an entry without a URL for an hour: another mount may have asked for
+                       a URL before the drop, and must not put it back after the drop
 drop of a given URL    does nothing if the file holds another URL by now
 =====================  =========================================================================
 """
@@ -48,14 +48,14 @@ WRITE_AFTER_S = 0.5
 RETRY_AFTER_S = 30.0
 #: Expired entries are removed this often while the mount runs.
 PRUNE_INTERVAL_S = 600.0
-#: Entries in the file, the newest; at about 400 bytes each this is 20 MB.
+#: Most entries in the file: the newest. At about 400 bytes each this is 20 MB.
 MAX_ENTRIES = 50_000
 #: Longer URLs are not kept, so that the file stays small.
 MAX_URL_LENGTH = 4096
 #: How long a drop is remembered for the sake of other mounts' writes.
 DROP_REMEMBERED_S = 3600.0
 
-#: "BLFU": by this we tell our file from others.
+#: "BLFU": marks a SQLite file as one of ours.
 _APPLICATION_ID = 0x424C4655
 _VERSION = 1
 _SCHEMA = """CREATE TABLE presigned_url (
@@ -77,19 +77,19 @@ _DROP = """INSERT INTO presigned_url VALUES (?, NULL, ?, NULL, 0, ?)
 _DROP_GIVEN = """UPDATE presigned_url SET url = NULL, expires_at_s = ?, file_size = NULL,
     as_of_s = 0, changed_at_s = ? WHERE embed_code = ? AND url = ?"""
 
-#: Another mount may hold the file, or open it, this long; its transactions take milliseconds.
+#: Longest wait for another mount that writes or opens the file; it needs milliseconds.
 _TIMEOUT_S = 5.0
 _END_S = 10.0
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-#: `SignedUrl.parse` in short: that takes too long for ten thousand URLs at once.
+#: A short form of `SignedUrl.parse`, which takes too long for ten thousand URLs at once.
 _SENDABLE = re.compile(r"https?://[!-~]+")
 
 
 class SavedUrl(NamedTuple):
     """One kept URL.
 
-    :ivar file_size: bytes, as the API said with it; None if it did not.
-    :ivar as_of_s: the URL names what the source was at this moment of the server's wall clock.
+    :ivar file_size: in bytes, as the API gave it with the URL; None if it gave none.
+    :ivar as_of_s: the URL names the object that was the source at this time of the server's clock.
     """
 
     url: SignedUrl
@@ -115,12 +115,12 @@ class _UnusableFile(Exception):
 class SavedUrls:
     """The presigned URLs of one library in a file. Any thread may call it; `put` never waits.
 
-    Nothing is raised when the file cannot be used: one line in the log says why, and this mount's
-    URLs are in memory only.
+    If the file cannot be used, nothing is raised. A line in the log says why, and this mount keeps
+    its URLs in memory only.
     """
 
     def __init__(self, path: Path, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
-        """Open the file, or make it, with its folder, and read what still lives.
+        """Open the file, or make it with its folder; read the URLs that have not expired.
 
         :param path: the file; its folder holds nothing but such files.
         """
@@ -145,9 +145,9 @@ class SavedUrls:
             self._tell(error)
 
     def load(self) -> dict[str, SavedUrl]:
-        """The URLs by embed code that were alive when the file was opened, the oldest first.
+        """The URLs that had not expired when the file was opened, by embed code, the oldest first.
 
-        They are handed out once: the caller keeps them.
+        Only the first call returns them, so the caller has to keep them.
         """
         loaded, self._loaded = self._loaded, {}
         return loaded
@@ -161,7 +161,7 @@ class SavedUrls:
         as_of_s: float,
         asked_at_s: float,
     ) -> None:
-        """Keep a URL; one that does not say when it expires, or is very long, is not kept.
+        """Keep a URL, unless it is very long or does not say when it expires.
 
         :param as_of_s: see `SavedUrl`.
         :param asked_at_s: our wall clock just before the API was asked.
@@ -177,7 +177,7 @@ class SavedUrls:
     def drop(self, embed_code: str, url: SignedUrl | None = None) -> None:
         """Do not keep the URL of this asset any longer.
 
-        :param url: only if it is this one; None: whatever it is.
+        :param url: drop the URL only if it is this one; None: drop any URL.
         """
         now_s = self._clock.now()
         with self._lock:
@@ -188,7 +188,7 @@ class SavedUrls:
                 self._note(embed_code, _Drop(url.url, now_s))
 
     def flush(self) -> bool:
-        """Write the noted changes now, on this thread; remove what has expired if that is due.
+        """Write the noted changes now, on this thread; remove expired entries if that is due.
 
         :returns: False if that failed and has to be tried again.
         """
@@ -205,7 +205,7 @@ class SavedUrls:
             try:
                 self._write(self._connection, batch, prune=prune)
             except sqlite3.Error as error:
-                with self._lock:  # what was noted meanwhile is newer
+                with self._lock:  # changes that were noted meanwhile are newer
                     newest = list((batch | self._pending).items())[-self._max_entries :]
                     self._pending = dict(newest)
                 self._tell(error)
@@ -231,19 +231,19 @@ class SavedUrls:
         """Call with the lock held."""
         if self._closed or self._connection is None:
             return
-        self._pending.pop(embed_code, None)  # the newest is the last
+        self._pending.pop(embed_code, None)  # so that the newest change is the last
         self._pending[embed_code] = change
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="saved-urls", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no thread now; the next change may get one
+            except RuntimeError:  # no thread can be started now; the next change tries again
                 return
             self._thread = thread
         self._wake.set()
 
     def _run(self) -> None:
-        """Write behind, until closed."""
+        """Write the noted changes until `close` is called."""
         while not self._closing.is_set():
             self._wake.wait(PRUNE_INTERVAL_S)
             self._wake.clear()
@@ -264,7 +264,7 @@ class SavedUrls:
                 _delete_expired(connection, self._clock.now())
             (count,) = connection.execute("SELECT count(*) FROM presigned_url").fetchone()
             if count > self._max_entries:
-                # a little more than needed, so that not every write has to look for the oldest
+                # remove more than needed, so that not every write has to look for the oldest
                 surplus = count - self._max_entries + self._max_entries // 20
                 connection.execute(
                     "DELETE FROM presigned_url WHERE embed_code IN (SELECT embed_code"
@@ -311,11 +311,11 @@ class SavedUrls:
             connection.close()
             raise
         self._connection = connection
-        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: what is read is good
+        with contextlib.suppress(sqlite3.OperationalError):  # the disk is full, but can be read
             _delete_expired(connection, self._clock.now())
 
     def _written_again(self, old: sqlite3.Connection) -> sqlite3.Connection | None:
-        """Write the file again that somebody removed; None, and no file any more, if that fails.
+        """Write the removed file again. If that fails, return None and use no file any more.
 
         Call with the I/O lock held.
         """
@@ -336,7 +336,7 @@ class SavedUrls:
         return new
 
     def _remove_damaged(self) -> None:
-        """Give up on the file; the next mount makes a new one. Call with the I/O lock held."""
+        """Stop using the file; the next mount makes a new one. Call with the I/O lock held."""
         self._close_connection()
         with self._lock:
             self._pending.clear()
@@ -359,7 +359,7 @@ class SavedUrls:
 
 
 def delete_saved_urls(path: Path) -> None:
-    """Delete the file of `SavedUrls`; if another mount uses it, the URLs that are in it.
+    """Delete the file of `SavedUrls`. If another mount uses it, delete only the URLs in it.
 
     :raises OSError, sqlite3.Error: it cannot be deleted.
     """
@@ -378,7 +378,7 @@ def delete_saved_urls(path: Path) -> None:
 
 
 def _file(path: Path, clock: Clock) -> PrivateSqliteFile:
-    # Dropped URLs are overwritten; the journal is removed after each transaction.
+    # SQLite overwrites dropped URLs, and removes the journal after each transaction.
     return PrivateSqliteFile(path, clock, timeout_s=_TIMEOUT_S, pragmas=["secure_delete = ON"])
 
 
@@ -415,12 +415,12 @@ def _delete_expired(connection: sqlite3.Connection, now_s: float) -> None:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether the file itself is at fault, and not the disk or another mount."""
+    """Whether the file itself is the cause, and not the disk or another mount."""
     if isinstance(error, sqlite3.Error):
         return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
     return isinstance(error, _UnusableFile | UntrustedPath)
 
 
 def _reason(error: Exception) -> str:
-    """One phrase; SQLite's messages hold no values."""
+    """The reason in one phrase. Messages of SQLite contain no stored values, so no URL."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,33 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GETs on an asset's source by embed code, whatever its signature and its host go through.
+"""Makes GETs on the source of an asset by embed code; renews URLs, follows redirects, retries.
 
-Theory of operation. A URL is resolved and sent, and the head of the answer is judged:
+Theory of operation. A URL is resolved, a GET is sent, and the head of the answer decides:
 
 ========================  ==========================================================
-200, 206, 416             given to the caller's `Reading`, which validates them
-403 "expired"             the URL is dropped and resolved again, `MAX_EXPIRED` times at most
-400 "expired"             the same: S3 says so of a session's token
-403 other, 401            resolved again once, then `SourceDenied`; tried again like a 503 where
-                          the body, which says why, does not come
+200, 206, 416             the caller's `Reading` validates and uses the answer
+403 or 401, "expired"     the URL is dropped and resolved again, `MAX_EXPIRED` times at most
+400 "expired"             the same: S3 answers this way if the token of a session has expired
+403 or 401, other         resolved again once, then `SourceDenied`; tried again like a 503 if the
+                          body, which says why, does not come
 404, 410                  resolved again once, then `SourceGone`
 412; 400 other and 501    asked again without ``If-Match``: the caller compares the versions; a
 to ``If-Match``           host that then sends the bytes gets no ``If-Match`` any more
-408, 425, 429, 5xx        tried again after a backoff, while attempts and deadline last; not
-                          before ``Retry-After``, and not at all if that is after the deadline
-3xx                       followed where `RedirectChain` lets us, else `SourceRefused`
+408, 425, 429, 500, 502,  tried again after a backoff, as long as attempts and time are left; not
+503, 504                  before ``Retry-After``, and not at all if that is after the deadline
+301, 302, 303, 307, 308   followed if `RedirectChain` allows it, else its error is raised
 anything else             `InvalidRangeResponse`
 ========================  ==========================================================
 
-Tried again like a 503 are also: trouble with the connection, an API that gives no URL now, a body
-that ends early, and an `InvalidRangeResponse`, as one server of many may lie. A host without any
-connection rests (`http.circuit_breaker`). Raised at once are `HostBusy`, no place at the host: the
-caller tries again later (`source.host_shares`); and `SourceRefused`, an address or a redirect that
-our policy forbids: no other attempt would be let through.
+These are also tried again like a 503: a failure of the connection, an API that gives no URL now, a
+body that ends early, and an `InvalidRangeResponse`, because only one of several servers may answer
+wrongly. A host to which no connection can be made is asked once a second only
+(`http.circuit_breaker`). Two errors are raised at once. `HostBusy`: the host has no free place, and
+the caller tries again later (`source.host_shares`). `SourceRefused`: our policy forbids an address
+or a redirect, so another attempt would be refused, too.
 
-All of it is one loop, `http.backoff.Backoff.run`. A URL can die in a queue (lifetimes of seconds
-exist), so "expired" is normal and cheap; it counts apart from failures.
+All of it is one loop, `http.backoff.Backoff.run`. A URL can expire while a request waits (some are
+valid for seconds only), so "expired" is normal, and is counted apart from failures.
 
-A `GetMeter` is told of each GET when it goes out, and by one `GetRecord` when it is over.
+A `GetMeter` is called at the beginning of each GET, and at its end with one `GetRecord`.
 """
 
 from __future__ import annotations
@@ -70,43 +71,43 @@ from backlotfs.source.host_shares import HostShares
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-#: Expired answers in a row before giving up: then the clocks or the server are broken.
+#: Most "expired" answers in a row; one more means that a clock or the server is wrong.
 MAX_EXPIRED = 5
 #: Redirects followed for one GET.
 MAX_REDIRECTS = 5
 #: Hosts without ``If-Match`` that are remembered.
 MOST_HOSTS = 1000
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-#: Answers by which a host says that it cannot do it now.
+#: Statuses of a host that cannot answer the request now.
 RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Outcome(enum.Enum):
     """How a GET ended."""
 
-    #: All that was asked for has come.
+    #: All wanted bytes of the answer have come.
     WHOLE = "whole"
-    #: We stopped it: nobody wanted the rest, or another GET was faster.
+    #: We ended it: nobody wanted more bytes, another GET was faster, or no connection was tried.
     DROPPED = "dropped"
-    #: The host asked for less: 429, 503.
+    #: The host asked for fewer requests: 429, 503.
     OVERLOADED = "overloaded"
-    #: Reset, ended early, stalled, refused: the line's or the host's trouble.
+    #: The connection or the host failed: reset, ended early, stalled, refused.
     CUT = "cut"
-    #: Answered, and the answer says nothing of the line: expired, gone, changed, false.
+    #: The answer says nothing about the connection: expired, gone, changed, invalid.
     REFUSED = "refused"
 
 
 class GetRecord(NamedTuple):
-    """One GET, from before its connection was sought until its last byte.
+    """One GET, from the search for a connection to the last byte.
 
-    :ivar host: name of the host that was asked.
+    :ivar host: name of the host that answered; empty if no answer came.
     :ivar embed_code: of the asset whose source it is.
-    :ivar new_connection: whether a connection was made for it.
+    :ivar new_connection: whether a connection was made for it; also True if no answer came.
     :ivar started_s: on the monotonic clock.
-    :ivar first_byte_s: from ``started_s`` to the head of the answer, and past the bytes before the
-        wanted ones; None when none came.
-    :ivar seconds: from ``started_s`` to the end, waits for ``--bwlimit`` left out.
-    :ivar received_bytes: of the body, from the wanted ones on.
+    :ivar first_byte_s: from ``started_s`` to the head of the answer, and the time to skip the bytes
+        before the wanted ones; None if no answer came.
+    :ivar seconds: from ``started_s`` to the end, without the pauses for ``--bwlimit``.
+    :ivar received_bytes: of the body, without the skipped bytes.
     """
 
     host: str
@@ -120,17 +121,20 @@ class GetRecord(NamedTuple):
 
 
 class GetMeter(Protocol):
-    """Is told of every GET, from the thread that makes it; cheap, and raises nothing."""
+    """Is called for every GET, in the thread of the GET; takes little time, and raises nothing."""
 
     def began(self, embed_code: str, now_s: float) -> None:
-        """A GET goes out; exactly one `ended` follows."""
+        """A GET begins; exactly one call of `ended` follows."""
 
     def ended(self, record: GetRecord) -> None:
-        """It is over, however it went."""
+        """The GET has ended, with or without success."""
 
 
 class UrlSource(Protocol):
-    """Gives the signed URLs of sources: `UrlResolver` in a mount, else the mount itself."""
+    """Gives the signed URLs of sources: `UrlResolver` in a mount, other classes elsewhere.
+
+    The others get the URLs from a mount (`mount.direct`) or from a task (`cluster.worker`).
+    """
 
     def resolve(
         self,
@@ -141,18 +145,18 @@ class UrlSource(Protocol):
         priority: Priority | None = None,
         turn: Turn | None = None,
     ) -> SignedUrl:
-        """A URL with life left in it. :raises BacklotError: there is none now."""
+        """A URL that can be used now. :raises BacklotError: there is none."""
 
     def invalidate(self, embed_code: str, url: SignedUrl) -> None:
-        """Forget ``url`` if it is still the one in use, because a host did not take it."""
+        """Forget ``url``, which a host did not accept, if it is still the one in use."""
 
 
-#: Answers by which a host says that it is asked for too much.
+#: Statuses of a host that gets too many requests.
 OVERLOADED_STATUSES = frozenset({429, 503})
 
 
 def _outcome_of(error: BaseException) -> Outcome:
-    """How a GET ended that was given up with this error."""
+    """The outcome of a GET that ended with this error."""
     if isinstance(error, TryAgain):  # its `Reading` asks for more
         return Outcome.WHOLE
     if isinstance(error, CircuitOpen | Interrupted):
@@ -163,14 +167,15 @@ def _outcome_of(error: BaseException) -> Outcome:
 
 
 class Reading(Protocol[T_co]):
-    """What is asked of a source, and what is done with the answer; one operation's.
+    """What one operation asks of a source, and what it does with the answer.
 
     :ivar current: whether the URL must have been given after the record was last touched.
-    :ivar priority: of the API call that a new URL costs; None: a reader's.
+    :ivar priority: of the API call for a new URL; None: that of a reader.
     :ivar turn: a turn of the rate limiter that was taken for that call already.
     :ivar if_match: a strong ETag that the object must still have.
-    :ivar new_connection: whether the next GET goes over a new connection, to another node perhaps.
-    :ivar reached: grows with what has come: failures with progress between them do not add up.
+    :ivar new_connection: whether the next GET uses a new connection, perhaps to another node.
+    :ivar reached: grows with the received bytes. If it grew during a GET, earlier failures no
+        longer count.
     """
 
     current: bool
@@ -184,10 +189,10 @@ class Reading(Protocol[T_co]):
         """The bytes to ask for; called before each GET. An error that it raises ends the read."""
 
     def take(self, answer: RangeAnswer) -> T_co:
-        """Use the open answer, status 200, 206 or 416, body unread.
+        """Use the open answer, which has the status 200, 206 or 416 and an unread body.
 
-        A transient error that it raises is followed by another GET, and `TryAgain` by one at once.
-        An `InvalidRangeResponse` needs to say only what is wrong: host and source are added.
+        If this raises a transient error, another GET follows; after `TryAgain`, it follows at once.
+        The text of an `InvalidRangeResponse` says only what is wrong: host and source are added.
         """
 
 
@@ -207,9 +212,9 @@ class SignedGet:
     ) -> None:
         """Put the parts together.
 
-        :param policy: says which other hosts may serve sources by redirects.
-        :param meter: is told of every GET.
-        :param shares: bounds how many of its GETs a host may have under way; None: nothing does.
+        :param policy: decides to which other hosts a redirect may lead.
+        :param meter: is called for every GET.
+        :param shares: limits how many GETs may be under way at each host; None: no limit.
         """
         self.resolver = resolver
         self.pool = pool
@@ -221,13 +226,13 @@ class SignedGet:
         self.without_if_match: set[str] = set()  # hosts and ports that refuse their own ETags
 
     def read(self, embed_code: str, reading: Reading[T], deadline: Deadline) -> T:
-        """What ``reading`` makes of the answer to a GET of the bytes that it wants.
+        """Make a GET of the bytes that ``reading`` wants; return what it makes of the answer.
 
         :raises SourceMissing, SourceDenied, SourceGone, SourceRefused, ContentChanged: see the
             table above.
-        :raises RemoteUnavailable, InvalidRangeResponse: retries spent.
-        :raises DeadlineExceeded: time spent.
-        :raises HostBusy: the host has as many of our GETs as it may have, and answers none.
+        :raises RemoteUnavailable, InvalidRangeResponse: all attempts failed.
+        :raises DeadlineExceeded: no time is left, or each new URL has expired already.
+        :raises HostBusy: the host has no free place, see `HostShares.take`.
         :raises BacklotError: what ``reading`` raises.
         """
         backoff = Backoff(self.retry, deadline, self.clock, f"read of {embed_code}")
@@ -236,7 +241,7 @@ class SignedGet:
 
 @dataclass(slots=True)
 class _Operation(Generic[T]):
-    """One `SignedGet.read` over its renewals, redirects and retries; one thread's."""
+    """One `SignedGet.read` with its renewals, redirects and retries. Belongs to one thread."""
 
     _owner: SignedGet
     _embed_code: str
@@ -303,7 +308,7 @@ class _Operation(Generic[T]):
                     ) from None
                 outcome = Outcome.WHOLE
                 if self._refusing and len(owner.without_if_match) < MOST_HOSTS:
-                    # they were wrong: the version was the right one all the same
+                    # they refused wrongly: the version is the right one
                     owner.without_if_match.update(self._refusing)
                 return result
             overloaded = answer.status in OVERLOADED_STATUSES
@@ -334,7 +339,7 @@ class _Operation(Generic[T]):
         first_byte_s: float | None,
         outcome: Outcome,
     ) -> None:
-        """Tell the meter of a GET that is over."""
+        """Give the meter the record of a GET that has ended."""
         seconds = self._owner.clock.monotonic() - started_s
         if answer is not None and first_byte_s is not None:
             first_byte_s += answer.skipped_s
@@ -350,7 +355,8 @@ class _Operation(Generic[T]):
         )
         self._owner.meter.ended(record)
 
-    # What follows judges an answer by its status: it returns to ask again at once, or raises.
+    # Each of the next methods handles an answer by its status. It returns if another GET is to be
+    # made at once, else it raises.
 
     def _gone(self, answer: RangeAnswer, url: SignedUrl) -> None:
         self._owner.resolver.invalidate(self._embed_code, url)
@@ -360,7 +366,7 @@ class _Operation(Generic[T]):
 
     def _in_trouble(self, answer: RangeAnswer, _url: SignedUrl) -> None:
         small_body(answer, ERROR_BODY_BYTES)
-        date_s = http_date_s(answer.headers.get("date"))  # the pause is by the host's own clock
+        date_s = http_date_s(answer.headers.get("date"))  # `Retry-After` is by the host's clock
         here_s = self._owner.clock.now() if date_s is None else date_s
         raise RemoteUnavailable(
             f"source host {answer.host} answers {answer.status} for {self._embed_code}",
@@ -376,7 +382,7 @@ class _Operation(Generic[T]):
             cut, error = failure, parse_s3_error(b"")
         self._refused_with(error, url)
         if self._refused > 1:
-            # a denial is believed for a minute: not that of a host which fails to say why
+            # a denial is remembered for a minute; an answer whose body was cut is no denial
             raise cut or SourceDenied(
                 f"the source of {self._embed_code} is refused: {error.code or answer.status}"
             )
@@ -389,7 +395,7 @@ class _Operation(Generic[T]):
             self._refused_if_match(answer, url)
 
     def _refused_if_match(self, answer: RangeAnswer, url: SignedUrl) -> None:
-        """The ETag, or the header, which S3-compatible hosts may not know."""
+        """The host refuses the ETag or the header: some S3-compatible hosts do not know it."""
         if not self._sent_if_match:
             self._unexpected(answer, url)
         small_body(answer, ERROR_BODY_BYTES)
@@ -434,12 +440,13 @@ def _host_and_port(url: str) -> str:
 
 
 class RedirectChain:
-    """The redirects of one GET, from the signed URL on, and which of them are followed.
+    """The redirects of one GET, from the signed URL on. Decides which of them are followed.
 
-    A redirect is followed to the same host and port, from ``http`` up to ``https`` on the same
-    host, and to hosts that the allow-list names; never from ``https`` down to ``http``, and never
-    in a circle. Nothing goes along but the range and the validator: no ``Referer``, so the signed
-    query stays where it was. Belongs to one thread.
+    A redirect is followed to the same host and port, from ``http`` up to ``https`` on the same host
+    (ports 80 and 443), and to hosts that the allow-list names. "The same" is the host of the last
+    or of the first URL. A redirect is never followed from ``https`` down to ``http``, nor in a
+    circle. The next request has the same headers and no ``Referer``, so the next host does not get
+    the signed query. Belongs to one thread.
     """
 
     def __init__(self, signed_url: str, policy: SourcePolicy) -> None:
@@ -448,15 +455,15 @@ class RedirectChain:
 
     @property
     def url(self) -> str:
-        """What to ask now, byte for byte."""
+        """The URL to ask now, to be sent unchanged."""
         return self._hops[-1]
 
     def follow(self, location: str) -> None:
-        """Take one more hop, or raise.
+        """Add one redirect, or raise.
 
         :param location: the answer's header; ``""`` if there was none.
         :raises SourceRefused: to another host that is not listed, or from https down to http.
-        :raises InvalidRangeResponse: no usable URL, a circle, or more hops than `MAX_REDIRECTS`.
+        :raises InvalidRangeResponse: no usable URL, a circle, or more than `MAX_REDIRECTS`.
         """
         here = urlsplit(self.url)
         target = _target(self.url, location)
@@ -483,9 +490,9 @@ def _target(current: str, location: str) -> str | None:
     try:
         # http.client decodes headers as Latin-1: encode the bytes that the host sent
         location = re.sub(r"[^\x00-\x7f]", lambda c: quote(c[0].encode("latin-1")), location)
-        if not location.isprintable():  # urljoin would drop line ends in silence
+        if not location.isprintable():  # urljoin would drop line ends without an error
             return None
-        # an absolute one is taken byte for byte, as a signed URL is
+        # an absolute URL is used unchanged, as a signed URL is
         target = location if urlsplit(location).netloc else urljoin(current, location)
         scheme = urlsplit(current).scheme
         return SignedUrl.parse(f"{scheme}:{target}" if target.startswith("//") else target).url

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which version of which object: what every byte that is kept or served belongs to."""
+"""The version of a source object. Every byte that is kept or served belongs to one version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backlotfs.errors import ContentChanged
 #: Longest ETag and ``Last-Modified`` that are kept as they are; usual ones have 40 characters.
 MAX_VALIDATOR_CHARS = 256
 
-#: One strong ETag in the form of RFC 9110 §8.8.3; of two in one line neither is sent.
+#: One strong ETag in the form of RFC 9110 §8.8.3. If a host sends two, ``If-Match`` uses neither.
 _STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 
 
@@ -22,12 +22,13 @@ _STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 class SourceVersion:
     """One version of an asset's source object, as the source host describes it.
 
-    :ivar size: bytes of the whole object, from ``Content-Range`` (it wins over ``file_size``).
-    :ivar etag: the ``ETag`` as sent, quotes included, or None; a digest in its place where it is
+    :ivar size: bytes of the whole object, usually from ``Content-Range``, which wins over
+        ``file_size``.
+    :ivar etag: the ``ETag`` as sent, with its quotes, or None. A digest replaces an ETag that is
         too long or not printable (`version_of`).
     :ivar last_modified: the ``Last-Modified`` text, likewise, or None.
-    :ivar validator: part of every cache key; differs between versions as far as the host lets one
-        tell.
+    :ivar validator: part of every cache key. It tells versions apart as far as the host's ETag,
+        date and size allow.
     :ivar strong_etag: the ETag if ``If-Match`` can use it, or None: weak ones never match (RFC 9110
         §13.1.1).
     """
@@ -40,8 +41,8 @@ class SourceVersion:
     strong_etag: str | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Made once: each block's key and each GET ask for them. A weak ETag may name several
-        # versions.
+        # Made once, because the key of each block and each GET need them. A weak ETag may name
+        # several versions, so the date is added to it.
         modified, etag = self.last_modified or "", self.etag or ""
         name = f"{etag} {modified}" if etag.startswith("W/") else etag or modified
         object.__setattr__(self, "validator", f"{name}/{self.size}")
@@ -60,11 +61,11 @@ class SourceVersion:
         return None if seconds is None else int(seconds)
 
     def verify(self, headers: Mapping[str, str], total: int) -> None:
-        """Check that an answer comes from this very version.
+        """Check that an answer is of exactly this version.
 
         :param headers: of the answer, names in lower case.
         :param total: the object's size by the answer's ``Content-Range``.
-        :raises ContentChanged: when size, ETag or (without an ETag) Last-Modified differ.
+        :raises ContentChanged: size or ETag differ, or Last-Modified if the ETag is weak or absent.
         """
         seen = version_of(self.embed_code, headers, total)
         if seen.validator != self.validator:
@@ -74,8 +75,8 @@ class SourceVersion:
 def version_of(embed_code: str, headers: Mapping[str, str], total: int) -> SourceVersion:
     """The version that an answer's headers (names in lower case) describe.
 
-    An ETag or date of more than `MAX_VALIDATOR_CHARS`, or with a control in it, is kept as a
-    digest: each asset's is held in memory, in the catalog, and in the keys of its blocks.
+    An ETag or date that is longer than `MAX_VALIDATOR_CHARS` or not printable is kept as a digest,
+    because it is stored for each asset in memory, in the catalog and in the keys of its blocks.
     """
     etag, modified = headers.get("etag"), headers.get("last-modified")
     return SourceVersion(embed_code, total, _kept(etag), _kept(modified))
