@@ -6,7 +6,9 @@ API credit, because that wait has a known end. A timeout from an option includes
 
 A file manager or scanner that stats ten thousand files of unknown size while the API is slow or
 down would wait for ten thousand deadlines and look frozen. After a few timeouts in a row,
-`TimeoutCircuit` makes every wait of that process fail at once, until it has been quiet for a while.
+`TimeoutCircuit` makes every `stat` of that process that would have to wait fail at once, until some
+time after its last timeout. Programs that copy, and waits with a timeout from an option, are not
+refused.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class TimeoutCircuit:
     """
 
     def __init__(self, clock: Clock, *, strikes: int = 3, forget_s: float = 30.0) -> None:
-        """``strikes`` timeouts in a row, each at most ``forget_s`` seconds after the last.
+        """Refuse after ``strikes`` timeouts in a row, each within ``forget_s`` seconds of the last.
 
         :raises ValueError: for less than one strike.
         """
@@ -78,8 +80,8 @@ T = TypeVar("T")
 
 #: Default limit for an open and for every operation on an open file.
 OPERATION_DEADLINE_S = TimeLimits().read_s
-#: Most operations that wait at a time. Each occupies one of the 512 threads of the device loop,
-#: and operations that do not wait always need a free one.
+#: Most operations that wait at a time. Each occupies one of the 512 threads of the session, and
+#: operations that do not wait always need a free thread.
 MOST_WAITS = 384
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plain adapter: an ordinary ``Operations`` class on fusepy, for systems without the session.
 
-fusepy needs libfuse 2. The kernel's tree is one of paths here, so two versions of a file share a
-node, and nothing can be taken back from the kernel. Therefore every file is opened with
-``direct_io``, which bypasses the kernel's page cache, and names and attributes are good for a
-second only. What this adapter cannot promise is a column in docs/semantics.md.
+fusepy needs libfuse 2, which identifies files by paths. So two versions of a file share a node, and
+the kernel cannot be told that an answer is not valid any more. Therefore every file is opened with
+``direct_io``, which bypasses the kernel's page cache, and names and attributes are valid for one
+second only. A column in docs/semantics.md lists what this adapter does not guarantee.
 
 Importing fusepy loads libfuse 2 and fails without it. So it is imported only when a mount is made.
 """
@@ -90,7 +90,7 @@ class FusepyAdapter:
         self._killed: Any = self._fuse._libfuse.fuse_interrupted
         self._killed.restype = ctypes.c_int
         self.passthrough = Passthrough(off=FUSEPY)
-        self.notifier = Notifier()  # never attached: what the kernel has is good for a second
+        self.notifier = Notifier()  # never attached: answers are valid for one second only
         self._ending = threading.Event()
         self.began = threading.Event()
 
@@ -103,7 +103,7 @@ class FusepyAdapter:
         return int(self._fuse.fuse_get_context()[2])
 
     def waiting_reads(self) -> list[tuple[int, str]]:
-        """None: reads of this adapter are not listed."""
+        """An empty list, because the reads of this adapter are not listed."""
         return []
 
     def end(self) -> None:

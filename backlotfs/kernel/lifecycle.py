@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a mount in the kernel: makes it, announces it, and ends it.
+"""Makes a mount in the kernel, reports when it is ready, and ends it.
 
 Stopping. A plain unmount fails while files are open, and a session with an operation that waits for
 a stalled host does not end: meanwhile even ``mountpoint`` hangs. So `KernelMount.stop` first
 unmounts lazily and then lets every waiting operation fail. If applications still have open files
-after `GRACE_S`, it ends the process, and they get ENOTCONN.
+after `GRACE_S`, `stop` ends the process, and these applications get ENOTCONN.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class KernelMount:
 
     ``binding`` is one of `FUSE_BINDINGS`.
 
-    :ivar adapter: speaks to the kernel.
+    :ivar adapter: exchanges requests and answers with the kernel.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class KernelMount:
         parent = os.stat(self._mountpoint.parent).st_dev
 
         def announce() -> None:
-            # INIT is answered a moment later.
+            # The kernel answers no probe before INIT is answered.
             self.adapter.began.wait()
             while not self._stopping.is_set():
                 device = None
-                with contextlib.suppress(OSError):  # no process or descriptor is left now
+                with contextlib.suppress(OSError):  # no process or descriptor is free now
                     device = probe_mount(self._mountpoint).device
                 if device is not None and device != parent:
                     raise_read_ahead(device)

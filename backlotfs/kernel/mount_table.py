@@ -4,9 +4,9 @@
 Mounts are looked up in ``/proc/self/mountinfo``, not by ``stat``, which hangs on a stalled mount,
 fails on a dead one, and may be forbidden to root on another user's mount.
 
-A child process probes whether a mount answers (`probe_mount`), never this process. A thread that
-waits in the kernel for an answer from its own process cannot be killed: if the process dies
-meanwhile, the mount hangs for ever. A child ends when the connection ends.
+Only a child process probes whether a mount answers (`probe_mount`), never this process. A thread
+that waits in the kernel for an answer from its own process cannot be killed: if the process ends
+meanwhile, the mount hangs for ever. The wait of a child ends when the FUSE connection ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import NamedTuple
 FUSE_TYPE = "fuse.backlotfs"
 #: The command that lists our mounts.
 SHOW_MOUNTS = f"findmnt -t {FUSE_TYPE}"
-#: The type of mounts with ``--subtype sshfs``, which programs know as a network file system.
+#: The type of mounts with ``--subtype sshfs``, which programs take for a network file system.
 BORROWED_TYPE = "fuse.sshfs"
-#: The source of our mounts of that type; those of sshfs have ``HOST:FOLDER``.
+#: The start of the source of our mounts of that type; mounts of sshfs have ``HOST:FOLDER``.
 OUR_SOURCE = "backlot:"
-#: What is to be mounted where.
+#: The table of file systems to mount.
 FSTAB = Path("/etc/fstab")
 _OUR_OPTIONS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 
@@ -91,7 +91,7 @@ def our_mounts() -> list[MountEntry]:
 
 def mounts() -> list[MountEntry]:
     """All mounts that this process can see."""
-    # decoded as the arguments of commands are, whatever the locale is
+    # decoded like the arguments of commands, in every locale
     return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
 
@@ -106,7 +106,7 @@ def missing_mount(path: Path) -> Path | None:
         if len(fields) < 2 or line.lstrip().startswith("#") or not fields[1].startswith("/"):
             continue
         place = Path(_unescape(fields[1]))
-        is_root = place == Path("/")  # which a container may not have in its table
+        is_root = place == Path("/")  # a container may not have the root in its mount table
         if not is_root and path.is_relative_to(place) and mount_at(place) is None:
             return place
     return None
@@ -120,7 +120,7 @@ def _unescape(field: str) -> str:
 _DEAD = "Transport endpoint is not connected"
 
 _SHELL = "/bin/sh"
-#: `-f` is never answered from the kernel's memory, as plain stat may be for a dead mount.
+#: The kernel may answer plain `stat` from its cache for a dead mount, but never `stat -f`.
 _SCRIPT = ("-c", 'stat -f -- "$1" >/dev/null && stat -c %d -- "$1"', "probe_mount")
 
 

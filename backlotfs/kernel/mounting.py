@@ -70,7 +70,7 @@ def _has_sys_admin(which: str, *, unknown: bool) -> bool:
 
 
 def may_pass_through() -> bool:
-    """Whether this process may mount, and that in the initial user namespace."""
+    """Whether this process may mount and is in the initial user namespace."""
     try:
         users = Path("/proc/self/uid_map").read_text("ascii").split()
     except OSError:
@@ -174,10 +174,10 @@ def _by_program(mountpoint: Path, options: MountOptions) -> int:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise FuseUnusable(f"fusermount does not run: {error}") from None
         if done.returncode:
-            # it names the mountpoint, whose bytes may be of no encoding
+            # the message contains the mountpoint, whose bytes may be invalid in every encoding
             said = os.fsdecode(done.stderr).strip() or f"exit code {done.returncode}"
             raise FuseUnusable(f"fusermount cannot mount on {mountpoint}: {said}")
-        theirs.close()  # so that a program that sent nothing is not waited for
+        theirs.close()  # otherwise the next call would wait if the program has sent nothing
         descriptors: list[int] = []
         with contextlib.suppress(OSError):
             _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)

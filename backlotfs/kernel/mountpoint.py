@@ -2,10 +2,10 @@
 """Mountpoints: checks one, locks it while a mount is made, and unmounts.
 
 One mount at a time is made on a mountpoint. The lock is flock(2) on the folder itself, opened
-before anything is mounted on it. So it works between all users who can open the folder, including
-root, and needs no lock file. It is kept from the last check of the mount table until the kernel has
-the mount. A user who can read a mountpoint can take this lock too, and so prevent mounts there, but
-nothing worse. (See SECURITY.md.)
+before anything is mounted on it. So the lock works between all users who can open the folder,
+including root, and needs no lock file. It is held from before the last check of the mount table
+until the kernel has the mount. A user who can read a mountpoint can take this lock too. That
+prevents mounts there, but does no other harm. (See SECURITY.md.)
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class MountpointLock:
             ) from None
         try:
             self._lock()
-            # The process that had the lock before may have mounted meanwhile; and the folder that
-            # was opened may be the root of its mount already.
+            # The process that had the lock before may have mounted meanwhile. Then the opened
+            # folder may be the root of that mount.
             self._check()
         except BaseException:
             self.release()
@@ -194,7 +194,7 @@ def unmount(mountpoint: Path) -> None:
             f"if it is to go: umount {mountpoint}"
         )
     dead = is_dead(mountpoint)
-    # Forced as well, which ends requests that wait for a dead or hung daemon.
+    # A forced unmount also ends the requests that wait for a dead or hung daemon.
     _unmount(mountpoint, _MNT_DETACH | _MNT_FORCE if dead else 0)
 
 
@@ -224,10 +224,10 @@ def clear_dead(mountpoint: Path) -> bool:
 
 @contextlib.contextmanager
 def _alone(mountpoint: Path) -> Iterator[None]:
-    """While inside, lock the parent folder, because a dead mountpoint cannot be opened.
+    """Lock the parent folder in the body, because a dead mountpoint cannot be opened.
 
     Every user who can read that folder can take this lock, so after `_CLEAR_WAIT_S` the body runs
-    without it.
+    without the lock.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -258,9 +258,10 @@ def is_dead(mountpoint: Path) -> bool:
 
 
 def holders(mountpoint: Path) -> list[str]:
-    """``name (pid N)`` of each process with a file or its working directory below; best effort.
+    """``name (pid N)`` of each process with an open file or its working directory below.
 
-    Not of this process, which ends anyway.
+    Processes that this user must not inspect are missing. This process is left out, because it ends
+    anyway.
     """
     inside = str(mountpoint) + "/"
     own = str(os.getpid())
@@ -299,8 +300,8 @@ def _by_syscall(mountpoint: Path, flags: int) -> str:
 def _by_program(mountpoint: Path, flags: int) -> str:
     """Unmount by fusermount; return the reason of a failure, else ``""``.
 
-    fusermount reads ``/etc/mtab``, which some containers and chroots do not have. umount(8) needs
-    none: it lets the user who mounted unmount.
+    fusermount reads ``/etc/mtab``, which some containers and chroots do not have. umount(8) does
+    not need this file, and allows the user who mounted to unmount.
     """
     program = shutil.which("fusermount3") or shutil.which("fusermount")
     if program is None:
@@ -329,5 +330,5 @@ def _failure_of(command: list[str], mountpoint: Path) -> str:
         return f"{command[0]} does not end"
     if done.returncode == 0 or mount_at(mountpoint) is None:
         return ""
-    # it names the mountpoint, whose bytes may be of no encoding
+    # the message contains the mountpoint, whose bytes may be invalid in every encoding
     return os.fsdecode(done.stderr).strip() or f"{command[0]} failed ({done.returncode})"

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes of the session: which number the kernel has for which folder, file and version.
+"""The nodes of the session: the number by which the kernel knows a folder, or a version of a file.
 
 **A version is a node.** The kernel keeps pages, size and mappings by node. So another version of a
 source gets another node number, and the pages of two versions never mix. ``st_ino`` is the asset's
 inode number in both.
 
-Numbers. A folder's node is its inode number, always. A file's node is its inode number too, until
-its source is replaced while the kernel knows the node: then the node is *retired*. It keeps the
-version that it had, for the open files and mappings that use it, and the next look-up gives the
-file a new number, above `_FIRST_NUMBER`. An open of a retired node fails with ESTALE, so the kernel
-looks the name up again and opens the new node. The same is true of a virtual file that is open and
-has other bytes now: who has it open or mapped keeps what was opened, until the last release.
+Numbers. A folder's node is always its inode number. A file's node is its inode number too, until
+its source is replaced while the kernel knows the node: then the node is *retired*. A retired node
+keeps its version, for the open files and mappings that use it, and the next look-up gives the file
+a new number, from `_FIRST_NUMBER` on. An open of a retired node fails with ESTALE, so the kernel
+looks the name up again and opens the new node. The node of an open virtual file is retired too when
+the file has other bytes: programs that have it open or mapped keep the old bytes until the last
+release.
 
 References. The kernel counts the look-ups of each node, and forgets them some time later. A node
-is kept until all are forgotten; then its number is free again.
+is removed when all its look-ups are forgotten.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class NodeTable:
         self._open: Counter[int] = Counter()  # how many handles are open on a node
         self._shown: dict[int, VirtualVersion] = {}  # of virtual files that are open
         self._retired: dict[int, ProbedSource | None] = {}  # None: a virtual file
-        self._numbered: dict[int, int] = {}  # inode numbers of files whose node is another number
-        self._inodes: dict[int, int] = {}  # and the inode numbers of those other numbers
+        self._numbered: dict[int, int] = {}  # inode number → node, if they differ
+        self._inodes: dict[int, int] = {}  # node → inode number, if they differ
         self._numbers = itertools.count(_FIRST_NUMBER)
 
     def __len__(self) -> int:
@@ -73,15 +74,19 @@ class NodeTable:
     # --- from a node
 
     def found(self, node: int) -> Found:
-        """What a node is now. :raises StaleNode: it is retired. :raises NoSuchEntry: gone."""
+        """The current folder or file of a node.
+
+        :raises StaleNode: the node is retired. :raises NoSuchEntry: the folder or file is gone.
+        """
         if node in self._retired:
             raise StaleNode(f"node {node} was replaced")
         return self.successor(node)
 
     def successor(self, node: int) -> Found:
-        """What a node is now, or what has followed it while it is open.
+        """The current folder or file of a node; of a retired node that is open, its successor.
 
-        :raises StaleNode: it is retired and not open. :raises NoSuchEntry: gone.
+        :raises StaleNode: the node is retired and not open.
+        :raises NoSuchEntry: the folder or file is gone.
         """
         if node in self._retired and not self._open[node]:
             raise StaleNode(f"node {node} was replaced")
@@ -103,9 +108,9 @@ class NodeTable:
         return self._retired.get(node)
 
     def version_before(self, node: int, now: Attributes) -> ProbedSource | None:
-        """The version of a node that does not have the attributes of its asset ``now``; else None.
+        """The version of a node, if its asset has other attributes ``now``; else None.
 
-        It is retired, or was opened before the size of its source was forgotten.
+        The node is retired, or was opened before the size of its source was forgotten.
         """
         retired = self._retired.get(node)
         if retired is not None or now.settled:
@@ -116,7 +121,7 @@ class NodeTable:
         return ProbedSource(opened, opened.last_modified_s or 0, verified=False)
 
     def is_retired(self, node: int) -> bool:
-        """Whether another version has followed that of the node."""
+        """Whether the node is retired, because its file has another version now."""
         return node in self._retired
 
     def child(self, parent: int, name: str) -> Found:
@@ -146,7 +151,7 @@ class NodeTable:
             numbered, lookups = self._numbered, self._lookups
             for name, inode, _, in_tree in entries:
                 node = numbered.get(inode, inode) if numbered else inode
-                if not in_tree:  # a sidecar is beside its source in each folder with the source
+                if not in_tree:  # a sidecar is in each folder that has its source
                     here, known = _Place(parent, name), self._places(node)
                     if here not in known:
                         self._virtual[node] = (*known, here)
@@ -155,7 +160,7 @@ class NodeTable:
         return nodes
 
     def forget(self, node: int, count: int) -> None:
-        """Take back so many references of the kernel."""
+        """Remove this number of references, which the kernel has forgotten."""
         with self._lock:
             left = self._lookups.get(node, 0) - count
             if left > 0:
@@ -186,9 +191,9 @@ class NodeTable:
     # --- versions
 
     def bind(self, node: int, version: SourceVersion) -> bool:
-        """Count an open of a node with this version; False if the node has another one.
+        """Count an open of a node with this version; False if the node has another version.
 
-        Then it is retired: the kernel has to look the name up again.
+        After False the node is retired: the kernel has to look the name up again.
         """
         with self._lock:
             if node in self._retired:
@@ -203,7 +208,7 @@ class NodeTable:
     def bind_virtual(self, node: int, version: VirtualVersion) -> bool:
         """Count an open of a virtual file; False if the node is open with other bytes.
 
-        Then it is retired: the kernel has to look the name up again.
+        After False the node is retired: the kernel has to look the name up again.
         """
         with self._lock:
             if node in self._retired:
@@ -215,7 +220,7 @@ class NodeTable:
             return False
 
     def opened_virtual(self, node: int) -> Attributes | None:
-        """The attributes that a virtual file was opened with; None if it is not open."""
+        """The attributes of a virtual file at its first open; None if it is not open."""
         shown = self._shown.get(node)
         return None if shown is None else shown.attributes
 
@@ -237,7 +242,7 @@ class NodeTable:
                 self._shown.pop(node, None)
 
     def retire(self, embed_code: str, before: ProbedSource) -> bool:
-        """Let the node of an asset keep the version ``before``, because another one follows.
+        """Let the node of an asset keep the version ``before``, because the source was replaced.
 
         :return: whether the kernel knows the node, so that the asset's names have to be
             invalidated.

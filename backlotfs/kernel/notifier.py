@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells the kernel which names and attributes it must not use any more.
 
-The kernel remembers names, their absence, and attributes for an hour, in every folder. So each
-change is sent to it: a name that came, went or means another node, a folder whose time moved, a
-file whose attributes changed. The tree is changed first and the kernel is told afterwards, so that
-what it asks then is new.
+The kernel remembers names, their absence, and attributes for up to an hour, in every folder. So
+each change is sent to the kernel: a name that was added, was removed or means another node, a
+folder whose time changed, a file whose attributes changed. The tree is changed first and the kernel
+is told afterwards, so later requests of the kernel get new answers.
 
-One thread sends everything. The kernel takes the lock of the folder for a name, which a look-up and
-a listing have too; so this thread never serves requests. Entries that are folders only expire: to
-invalidate one would break a shell that is in it, and unmount what is mounted below it.
+One thread sends all notifications. To invalidate a name, the kernel takes the lock of the folder,
+which look-ups and listings hold too; so this thread never serves requests. Entries that are folders
+only expire: to invalidate such an entry would disturb a shell whose working directory is there, and
+unmount file systems that are mounted below it.
 
-Many names at once are sent as one message, where the kernel has it (`protocol.inc_epoch`): then all
-names are looked up again, in listings at no cost.
+Many names at once are sent as one message, if the kernel supports it (`protocol.inc_epoch`): then
+all names are looked up again; a listing does this at no extra cost.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Name(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What to look at: the assets with these codes, and a new version of the library.
+    """A change: the assets with these codes, and a new version of the library.
 
     :ivar replaced: whether the assets have other nodes now, so that their names are invalid.
     :ivar snapshot: each version is compared with the one before it, because the kernel may have
@@ -80,7 +81,7 @@ class Notifier:
 
     @property
     def pending(self) -> bool:
-        """Whether the kernel has still to be told of a change, and may show what was before."""
+        """Whether a change was not sent to the kernel yet, which may show the old state."""
         is_sending = self._thread is not None and self._thread.is_alive()
         return is_sending and self._changes.unfinished_tasks > 0
 
@@ -92,7 +93,7 @@ class Notifier:
         :param expires: whether the kernel lets entries expire. :param epochs: see `inc_epoch`.
         """
         self._namespace, self._nodes = namespace, nodes
-        # A saved listing may still be read: then `listing_changed` tells of it.
+        # If a saved listing is still being read, `listing_changed` reports it later.
         if namespace.has_listing and self._changes.empty():
             self._changes.put(_Change((), snapshot=namespace.snapshot()))
         sender = _Sender(self._changes, namespace, nodes, device, expires=expires, epochs=epochs)
@@ -113,7 +114,7 @@ class Notifier:
         return not self._thread.is_alive()
 
     def retire(self, embed_code: str, before: ProbedSource) -> None:
-        """Another version than ``before`` is shown from now on; see `NodeTable.retire`."""
+        """From now on a newer version than ``before`` is shown; see `NodeTable.retire`."""
         if self._nodes is not None and self._nodes.retire(embed_code, before):
             self._put(_Change((embed_code,), replaced=True))
 
@@ -156,8 +157,8 @@ class _Sender:
         self._device = device
         self._expires = expires
         self._epochs = epochs
-        # what the kernel may have of each folder; also of one that is gone, and may come back while
-        # the kernel still knows it
+        # The entries that the kernel may have cached of each folder. A removed folder stays here
+        # while the kernel knows it, because the folder may be added again.
         self._told: dict[int, Folder] = {}
         self._times: dict[int, int] = {}
 
@@ -205,7 +206,10 @@ class _Sender:
             self._send(protocol.inval_attributes(node))
 
     def _changed_names(self, now: Snapshot) -> list[_Name]:
-        """The names that came, went or mean another node; the kernel has none of a new folder."""
+        """The names that were added, were removed or mean another node.
+
+        New folders are left out, because the kernel has none of their names.
+        """
         names: list[_Name] = []
         for inode in self._told.keys() - now.places.keys():
             if not self._nodes.is_known(inode):

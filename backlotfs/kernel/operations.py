@@ -145,7 +145,7 @@ class Operations:
         """The attributes, without a wait; those of a source may be not `settled`.
 
         :raises NoSuchEntry: there is no source that can be read, or it is hidden from the program.
-        :raises WouldWait: of a virtual file that has to be made first.
+        :raises WouldWait: it is a virtual file whose bytes have to be made first.
         """
         return self.namespace.attributes(node, refuse_to_wait)
 
@@ -158,7 +158,7 @@ class Operations:
         if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
             self.refuse_to_write()
         if isinstance(found, VirtualFile):
-            waiter = self._deadlines.for_open()  # one for both: the first may wait all its time
+            waiter = self._deadlines.for_open()  # one time limit for both calls together
             attributes = self.namespace.attributes(found, lambda: waiter)
             content = self.namespace.content(found, lambda: waiter)
             shown = VirtualVersion(content, attributes._replace(size=len(content)))

@@ -5,13 +5,13 @@ A version that is complete on disk is one file of exactly its length (`cache.dis
 program opens the node of this version, the kernel can be given that file as *backing file*: reads
 and mappings then cost this process nothing, and are as fast as the disk.
 
-All open files of a node have to agree, so it is decided at the node's first open and kept until its
-last release. Until then the backing file is registered under an id. What reads are made then is not
-seen here; opens are counted.
+Either all open files of a node are passed through, or none. So this is decided at the node's first
+open and is valid until its last release; until then the kernel knows the backing file by an id. The
+mount does not see the reads of such a node, so only its opens are counted.
 
-Linux 6.9 or newer has it, for mounts with CAP_SYS_ADMIN in the initial user namespace, and not for
-a disk cache on a stacked file system such as overlayfs. Otherwise reads go through the mount, and
-`Passthrough.state` says why.
+Passthrough needs Linux 6.9 or newer and a mount with CAP_SYS_ADMIN in the initial user namespace.
+It does not work for a disk cache on a stacked file system such as overlayfs. Without passthrough,
+reads go through the mount, and `Passthrough.state` gives the reason.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ OLD_KERNEL = "the kernel does not have it; Linux 6.9 does"
 FUSEPY = "not with fusepy"
 NOT_ALLOWED = "the kernel allows it only to this machine's own root"
 STACKED = "the disk cache is on a stacked file system, such as a container's own disk"
-#: File systems that show files of another one, on which the kernel does not allow it (ELOOP).
+#: Stacked file systems, which show files of another one; the kernel refuses them (ELOOP).
 STACKED_TYPES = frozenset({"overlay", "ecryptfs"})
 _REASONS = {errno.EPERM: NOT_ALLOWED, errno.ELOOP: STACKED}
 
@@ -51,7 +51,8 @@ class PassthroughState(NamedTuple):
     """The state for ``status``.
 
     :ivar off: why the kernel does not read files itself; ``""`` if it does.
-    :ivar opens: opens that were passed through. :ivar files: files that are open so now.
+    :ivar opens: number of opens that were passed through.
+    :ivar files: number of open files that the kernel reads itself now.
     """
 
     off: str
@@ -62,9 +63,10 @@ class PassthroughState(NamedTuple):
 class _Node:
     """An open node.
 
-    :ivar version: the version that it shows.
-    :ivar backing_id: None until it is decided; 0 if its reads go through the mount.
-    :ivar deciding: held while it is decided, which uses the disk.
+    :ivar version: the version that the node shows.
+    :ivar backing_id: id of the backing file; None until it is decided; 0 if reads go through the
+        mount.
+    :ivar deciding: a lock, held during the decision, which uses the disk.
     """
 
     __slots__ = ("backing_id", "deciding", "opens", "version")
@@ -82,7 +84,8 @@ class Passthrough:
     def __init__(self, open_complete: OpenComplete | None = None, off: str = "") -> None:
         """Decide nothing before `begin`.
 
-        :param open_complete: None: there is no disk cache. :param off: why it must not be used.
+        :param open_complete: None: there is no disk cache.
+        :param off: why passthrough must not be used; ``""`` if it may be used.
         """
         self._open_complete = open_complete
         self._off = off or ("" if open_complete is not None else NO_DISK)
@@ -93,7 +96,7 @@ class Passthrough:
 
     @property
     def wanted(self) -> bool:
-        """Whether to ask the kernel for it."""
+        """Whether to ask the kernel for passthrough."""
         return not self._off
 
     def begin(self, device: Device, *, offered: bool) -> None:
@@ -119,9 +122,9 @@ class Passthrough:
             )
 
     def opened(self, node: int, version: SourceVersion) -> int:
-        """Count an open of a node; the id of its backing file, or 0.
+        """Count an open of a node; return the id of its backing file, or 0.
 
-        Each call wants one of `closed`.
+        Call `closed` once for each call of this method.
         """
         with self._lock:
             found = self._nodes.get(node)
@@ -137,7 +140,7 @@ class Passthrough:
         return found.backing_id
 
     def closed(self, node: int) -> None:
-        """Count a release of a node, of any kind."""
+        """Count a release of a node; do nothing for a node that `opened` did not count."""
         with self._lock:
             found = self._nodes.get(node)
             if found is None:
@@ -160,13 +163,13 @@ class Passthrough:
                 return 0
             return self._call(_BACKING_OPEN, bytearray(_BACKING_MAP.pack(file, 0, 0)))
         except OSError:
-            return 0  # the disk fails; a read through the mount does without it
+            return 0  # the disk fails; reads through the mount do not need it
         finally:
             with contextlib.suppress(OSError):
                 os.close(file)
 
     def _call(self, request: int, argument: bytearray) -> int:
-        """Call the device; 0 if it refuses, and from then on it is not asked again."""
+        """Call the device; 0 if the kernel refuses. After a refused open, no more are tried."""
         if self._device is None:
             return 0
         try:

@@ -48,7 +48,7 @@ STATX: Final = 52
 #: WRITE, SETXATTR, REMOVEXATTR, CREATE, FALLOCATE, RENAME2, TMPFILE.
 WRITING: Final = frozenset({4, 6, 8, 9, 10, 11, 12, 13, 16, 21, 24, 35, 43, 45, 51})
 
-#: Our version of the protocol; an older kernel answers with fewer features.
+#: Our version of the protocol; an older kernel offers fewer features.
 MAJOR, MINOR = 7, 45
 #: The node of the root.
 ROOT_NODE: Final = 1
@@ -57,7 +57,7 @@ HEADER_BYTES: Final = 40
 REQUEST_BYTES: Final = 64 * 1024
 #: Most pages of one read (1 MiB), the maximum of Linux 6 without tuning.
 READ_PAGES: Final = 256
-#: Most bytes of a WRITE, which never comes; the smallest number that the kernel accepts.
+#: Most bytes of a WRITE: the smallest number that the kernel accepts. No WRITE is ever served.
 _MAX_WRITE: Final = 4096
 
 # Features that INIT negotiates, by their bit.
@@ -129,7 +129,7 @@ class Header(NamedTuple):
 
 
 class InitRequest(NamedTuple):
-    """The version and features that the kernel offers; the features have both words."""
+    """The version and features that the kernel offers. ``features``: both words as one number."""
 
     major: int
     minor: int
@@ -179,7 +179,7 @@ def parse_read(message: bytes | bytearray, pid: int = 0) -> ReadRequest:
 
 
 def parse_name(message: bytes | bytearray, after: int = 0) -> bytes:
-    """The name at the end of a message, ``after`` so many bytes of arguments."""
+    """The name at the end of a message. ``after``: number of bytes of arguments before it."""
     at = HEADER_BYTES + after
     end = message.find(b"\0", at)
     if end < 0:
@@ -202,7 +202,7 @@ def parse_handle(message: bytes | bytearray) -> int:
 
 
 def check_getattr(message: bytes | bytearray) -> None:
-    """Check that a GETATTR or STATX is whole. Its arguments are not used: the node is enough."""
+    """Check that a GETATTR or STATX is complete. Its arguments are not used, only its node."""
     _unpack(_GETATTR_IN, message)
 
 
@@ -319,8 +319,9 @@ def direntplus(
     ) + name + _PADDING[-len(name) % 8]  # fmt: skip
 
 
-#: The same with what is alike for all files of a mount as bytes: the times for which the kernel may
-#: use it, what follows the times up to the number of links, and what follows that up to the inode.
+#: The same, where fields that are equal for all files of a mount are bytes: those between the node
+#: and the inode, those between the times and the number of links, and those after the number of
+#: links up to the second inode.
 _PLUS_FILE = struct.Struct("=Q32sQQQQQQ16sI20sQQII")
 
 #: Makes the entry of a file; called with node, inode, size, time, links, name and offset.
@@ -439,7 +440,7 @@ class Device:
     def reply(self, unique: int, parts: Iterable[bytes]) -> bool:
         """Answer any other request; False if the kernel did not take the answer.
 
-        It does not if the caller was killed meanwhile, or after an unmount.
+        The kernel takes no answer if the caller was killed meanwhile, or after an unmount.
         """
         body = b"".join(parts)
         return self._write((_OUT_HEADER.pack(_OUT_HEADER.size + len(body), 0, unique), body))

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """READ requests of the kernel: each is answered exactly once, at the first of four events.
 
-The events are: the last missing block is delivered; the deadline passes (a thread checks every
-`SWEEP_S`); the kernel sends INTERRUPT, because the reader was killed; the session ends. No thread
-waits meanwhile.
+The events are: the last missing block is delivered, or the fetch of a block fails; the deadline
+passes (a thread checks every `SWEEP_S`); the kernel sends INTERRUPT, because the reader was killed;
+the session ends. No thread waits meanwhile.
 
-`ReadCounts` counts each read once, when it is answered. That is a few additions under one lock, at
-most some thousand times a second.
+`ReadCounts` counts each read once, when it is answered; a read at or after the end of its file is
+not counted. To count takes a few additions under one lock, at most some thousand times a second.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 #: How often the deadlines are checked.
 SWEEP_S = 0.2
-#: Number of interrupts remembered whose read is not known: another thread may have its request.
+#: Number of interrupts remembered whose read is not known yet: another thread may have the request.
 _EARLY = 256
 #: The kernel repeats a failed read-ahead for one page within this time. For the application both
 #: are one read, so the second gets only the rest of the first one's time limit.
 _AGAIN_S = 1.0
-#: Number of handles whose failed reads are remembered for that, and of reads for each.
+#: Number of handles whose failed reads are remembered for `_AGAIN_S`, and of reads for each handle.
 _FAILED, _FAILED_EACH = 256, 64
 
 
@@ -126,7 +126,7 @@ class ReadCounts:
 
     @property
     def before_open_bytes(self) -> int:
-        """Those of the used bytes that were fetched before their file was opened."""
+        """The part of `used_bytes` that was fetched before the file was opened."""
         return self._before_open_bytes
 
     def total(self) -> Usage:
@@ -161,7 +161,7 @@ class ReadLimits(NamedTuple):
 
 
 class ReadContext(NamedTuple):
-    """What an adapter serves reads with, besides the operations."""
+    """The objects that an adapter needs to serve reads, besides the operations."""
 
     clock: Clock
     counts: ReadCounts
@@ -291,7 +291,7 @@ class ReadRequests:
     def _answer(self, unique: int, pending: _Pending) -> None:
         read, error = pending.read, pending.read.error
         if error is None:
-            # first, because a program that has its bytes may read the counters
+            # before the answer, because a program that has its bytes may read the counters
             self._counts.answered(pending.request.pid, read)
             self._device.answer(unique, read.views(), read.wanted.length)
             if read.span is not None:
@@ -346,7 +346,7 @@ class ReadRequests:
     def _look(self, now_s: float, passed_s: float) -> None:
         """Fail the reads whose deadline has passed.
 
-        Not in the loop itself, where a local name would keep the last read alive.
+        This is not in the loop of `_sweep`, where a local name would keep the last read in memory.
         """
         with self._lock:
             for unique, entry in self._pending.items():

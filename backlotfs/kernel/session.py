@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The FUSE session: speaks the kernel's protocol itself, without libfuse.
+"""The FUSE session, which implements the kernel's protocol itself, without libfuse.
 
-It receives requests (`serve`), looks up what they are about (`kernel.nodes`), calls the operations
-(`kernel.operations`) and sends the answers (`kernel.protocol`).
+The session receives requests (`serve`), looks up their files and folders (`kernel.nodes`), calls
+the operations (`kernel.operations`) and sends the answers (`kernel.protocol`).
 
 Who waits. LOOKUP and READDIRPLUS never wait: the kernel holds the lock of the folder until they are
-answered. A file of unknown size gets its node at once, and attributes that are valid for 0 s. The
-kernel asks for them by GETATTR, which holds no lock, is asked by each process for itself, and ends
-when its caller is killed (INTERRUPT). OPEN waits too. A READ holds no thread (`read_requests`).
+answered. A file of unknown size gets its node at once, and attributes that are valid for 0 s. So
+the kernel asks for the attributes again by GETATTR, which holds no lock. Each process sends its own
+GETATTR, which ends when the process is killed (INTERRUPT). OPEN waits too. A READ that waits
+occupies no thread (`read_requests`).
 
-Threads: `BASE_THREADS` receive. An operation that may wait keeps its thread, so if no thread is
-left to receive, another is started; it ends when enough others are idle again.
+Threads: `BASE_THREADS` threads receive. An operation that may wait keeps its thread, so if no
+thread is left to receive, another is started. A thread ends after its operation if enough others
+are idle.
 
-How long the kernel may use an answer. Names, absent names and attributes are good for `LONG_TTL_S`,
-because `kernel.notifier` takes back each that changes. Virtual files and names that may become
-virtual files change without notice, so they are looked up again.
+How long the kernel may use an answer. Names, absent names and attributes are valid for
+`LONG_TTL_S`, because `kernel.notifier` tells the kernel of each change. Virtual files and names
+that may become virtual files change without notice, so the kernel looks them up again.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ log = logging.getLogger(__name__)
 
 #: Number of threads that receive while nothing waits.
 BASE_THREADS = 3
-#: Most threads: as many operations may wait for the network at a time.
+#: Most threads. At most `deadlines.MOST_WAITS` of them wait for the network at a time.
 MAX_THREADS = 512
 #: Most asynchronous requests of the kernel for the whole mount: with its default of 12, the
 #: read-ahead of a few stalled readers stops all other readers (measured).
@@ -59,16 +61,17 @@ MAX_BACKGROUND = 256
 #: How long the kernel may use names, absent names and attributes, in seconds.
 LONG_TTL_S = 3600
 #: The same for names of folders on kernels that cannot let them expire (before Linux 6.2), and for
-#: attributes of folders and names that change without notice.
+#: names, and attributes of folders, that change without notice.
 SHORT_TTL_S = 1
 #: Most interrupts that are kept for requests that another thread has not begun to serve.
 _EARLY = 256
 
 
 class _Piece(NamedTuple):
-    """A piece of a listing, as READDIRPLUS is answered.
+    """A piece of a listing: one answer to READDIRPLUS.
 
-    :ivar taken: its entries. :ivar nodes: the references that the answer gives.
+    :ivar taken: its entries. :ivar parts: its bytes, one item for each entry.
+    :ivar nodes: the nodes to each of which the answer gives one reference.
     """
 
     taken: list[tuple[Entry, bytes]]
@@ -101,7 +104,7 @@ class _OpenFolder:
         self.ahead: _Ahead | None = None
         self._make = entries
         self._entries: Iterator[Entry] = iter(())
-        self._next: list[Entry] = []  # did not fit any more
+        self._next: list[Entry] = []  # entries that did not fit into the last answer
         self._offset = -1
 
     @property
@@ -117,7 +120,7 @@ class _OpenFolder:
     def take(self, offset: int, room: int, *, plus: bool) -> list[tuple[Entry, bytes]]:
         """The entries from ``offset`` on that fit into an answer, with their names in bytes.
 
-        :param room: bytes of the answer. :param plus: it is one to READDIRPLUS.
+        :param room: bytes of the answer. :param plus: whether it answers READDIRPLUS.
         """
         if offset != self._offset:
             self._entries, self._next = islice(self._make(), offset, None), []
@@ -249,8 +252,8 @@ class FuseSession:
     def _start_thread(self) -> None:
         """Start a thread that receives; call with the lock held.
 
-        The thread counts as idle at once: otherwise all busy threads that return meanwhile would
-        stay as well.
+        The thread counts as idle at once. Otherwise every busy thread that finishes before the new
+        thread runs would continue to receive as well.
 
         :raises RuntimeError: the system has no thread left.
         """
@@ -292,7 +295,7 @@ class FuseSession:
         return self._stays()
 
     def _read(self, request: Header, message: bytes) -> None:
-        """Begin a READ, which this thread does not wait for."""
+        """Begin a READ; this thread does not wait until it is answered."""
         try:
             read = protocol.parse_read(message, request.pid)
         except MalformedRequest as error:
@@ -389,7 +392,7 @@ class FuseSession:
             found = self._nodes.child(parent, name)
         except NoSuchEntry:
             if self._namespace.may_appear(name) or self._namespace.place(parent) is None:
-                raise
+                raise  # the kernel must not remember the absence
             return protocol.absent_out(LONG_TTL_S)
         entry = _entry_of(name, found)
         if isinstance(found, VirtualFile):
@@ -398,7 +401,7 @@ class FuseSession:
                     entry.inode, lambda: self._operations.attributes_now(found)
                 )
         while True:
-            # first, so that a replacement from here on retires the node
+            # before the attributes are read, so that a later replacement retires the node
             (node,) = self._nodes.refer(parent, [entry])
             try:
                 attr, valid_s = self._attr_now(node, entry)
@@ -460,10 +463,10 @@ class FuseSession:
             if not self._nodes.bind_virtual(node, version):
                 self._operations.release(fh)
                 raise StaleNode(f"node {node} was replaced")
-            how = protocol.FOPEN_DIRECT_IO  # its bytes may change, and the kernel is not told
+            how = protocol.FOPEN_DIRECT_IO  # its bytes may change without a notification
         elif self._nodes.bind(node, version):
             backing_id = self.passthrough.opened(node, version)
-            # A node has one version, so its pages are good for every open.
+            # A node has one version, so the cached pages are valid for every open.
             how = protocol.FOPEN_DIRECT_IO if no_prefetch else protocol.FOPEN_KEEP_CACHE
             if backing_id:
                 how = protocol.FOPEN_PASSTHROUGH
@@ -552,7 +555,7 @@ class FuseSession:
         """
         taken = folder.take(offset, room, plus=True)
         dots = max(0, min(_DOTS - offset, len(taken)))
-        # first, so that a replacement from here on retires the node
+        # before the attributes are read, so that a later replacement retires the node
         nodes = self._nodes.refer(parent, [entry for entry, _ in taken[dots:]])
         try:
             return _Piece(taken, self._plus_lines(offset, taken, [0] * dots + nodes, nodes), nodes)
@@ -561,19 +564,19 @@ class FuseSession:
             raise
 
     def _look_ahead(self, folder: _OpenFolder, parent: int, offset: int, room: int) -> None:
-        """Make the next piece of a long listing while the kernel takes in the last one.
+        """Make the next piece of a long listing while the kernel processes the last one.
 
-        This is done only if all entries are files of known size, because the kernel is told of each
-        change of those. Call it with the folder's lock held.
+        This is done only if all entries are files of known size, because `Notifier.latest` counts
+        every change of such files. Call it with the folder's lock held.
         """
-        latest = self.notifier.latest  # first, so that no later change is missed
+        latest = self.notifier.latest  # before the entries are read, so that no change is missed
         taken = folder.take(offset, room, plus=True)
         if None in self._namespace.plain_files(entry.inode for entry, _ in taken):
             folder.put_back(offset, taken)
             return
         piece = _Piece(taken, [], self._nodes.refer(parent, [entry for entry, _ in taken]))
         folder.ahead = _Ahead(offset, room, latest, piece)
-        # once more, so that a replacement before the references were given is seen
+        # read again, to notice a replacement that was made before the references were given
         plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
         make = self._file_plus
         lines = enumerate(zip(taken, piece.nodes, plain, strict=True), offset + 1)
@@ -595,8 +598,9 @@ class FuseSession:
     ) -> list[bytes]:
         """The entries of READDIRPLUS from ``offset`` on.
 
-        :param numbers: the node of each, 0 for one that gives no reference.
-        :param nodes: the references that are given; one that is not given is removed from the list.
+        :param numbers: the node of each entry; 0 if the entry gives no reference.
+        :param nodes: the nodes to which the entries give references. A node whose entry is listed
+            without its attributes is removed from this list.
         """
         file_plus, is_retired = self._file_plus, self._nodes.is_retired
         plain = self._namespace.plain_files(entry.inode for entry, _ in taken)
@@ -619,13 +623,13 @@ class FuseSession:
         return parts
 
     def _attr_listed(self, node: int, entry: Entry) -> tuple[Attr, int] | None:
-        """`_attr_now`; None: the entry is listed without them, and a look-up finds them out."""
+        """See `_attr_now`; None: the entry is listed without attributes, and looked up later."""
         if self._nodes.opened_virtual(node) is not None:
-            return None  # it may have other bytes now than it was opened with
+            return None  # its bytes may have changed since it was opened
         try:
             return self._attr_now(node, entry)
         except BacklotError:
-            return None  # the source went a moment ago, or the program may not wait
+            return None  # the source was removed a moment ago, or the program may not wait
 
     def _forget_all(self, nodes: list[int]) -> None:
         for node in nodes:
@@ -674,7 +678,7 @@ class FuseSession:
         self._reads.interrupt(unique)
 
     def _ignore(self, _request: Header, _message: bytes) -> None:
-        """NOTIFY_REPLY has no answer, and nothing is asked for."""
+        """Ignore a NOTIFY_REPLY: it has no answer, and no notification asks for one."""
 
     # --- attributes
 
@@ -686,11 +690,11 @@ class FuseSession:
     def _attr_now(self, node: int, entry: Entry) -> tuple[Attr, int]:
         """The attributes of an entry as they are known now, and how long they are valid.
 
-        Those of a node are always of its own version: with another size the kernel would cut off
-        the pages of programs that have it open or mapped.
+        The attributes of a node are always those of its own version: with another size the kernel
+        would drop pages of programs that have the file open or mapped.
         """
         if not entry.in_tree:
-            # of a virtual file, which is made when somebody asks for its size
+            # A virtual file is made only when GETATTR asks for its size; until then the size is 0.
             kind = FOLDER_MODE if entry.is_directory else FILE_MODE
             mode = kind & ~self._namespace.options.umask
             made = self._nodes.opened_virtual(node) or Attributes(entry.inode, mode, 1, 0, 0)
@@ -712,7 +716,10 @@ class FuseSession:
 
     @property
     def _folder_ttl_s(self) -> int:
-        """How long attributes of folders are valid; virtual files come and go without notice."""
+        """How long attributes of folders are valid.
+
+        Virtual files are added and removed without a notification, and change these attributes.
+        """
         return SHORT_TTL_S if self._namespace.has_providers else LONG_TTL_S
 
 

@@ -28,7 +28,7 @@ MAX_VALUE_BYTES = 2048
 MAX_LISTED_BYTES = 3840
 _ENTRY_BYTES = 24
 #: Modes before the umask. The owner may write, although no write succeeds (EROFS): copies keep the
-#: mode, and what is in a copied folder could not be deleted without it.
+#: mode, and without this permission the entries of a copied folder could not be deleted.
 FILE_MODE, FOLDER_MODE = stat.S_IFREG | 0o666, stat.S_IFDIR | 0o777
 
 
@@ -40,7 +40,7 @@ EARLIEST_S, LATEST_S = 0, 2**32 - 1
 class Attributes(NamedTuple):
     """The attributes of a file or folder; times in seconds since the epoch, sizes in bytes.
 
-    :ivar settled: False: the size is unknown or may have changed, so the kernel must not cache it.
+    :ivar settled: whether the size is known and current; otherwise the kernel must not cache it.
     """
 
     inode: int

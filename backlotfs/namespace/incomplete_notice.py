@@ -31,7 +31,7 @@ rsync, tar, find) see all files now and wait for the sizes they need.
 class Notice(VirtualFile):
     """A notice in one folder.
 
-    :ivar folder_inode: inode of its folder. :ivar mtime_s, umask: for `attributes`.
+    :ivar folder_inode: inode of its folder. :ivar mtime_s, umask: used by `attributes`.
     """
 
     name: str

@@ -35,8 +35,8 @@ Month = tuple[str, str] | None
 class Contents(NamedTuple):
     """The parts of one version of the library that layouts use.
 
-    :ivar assets: the library. :ivar names: of the assets with a name; they differ.
-    :ivar inodes: of the same assets.
+    :ivar assets: the library. :ivar names: the names of the assets that have one, all different.
+    :ivar inodes: the inode numbers of the same assets, in the same order.
     :ivar members: label id to the embed codes that have the label; unknown ones are ignored.
     :ivar mode: the mode of the names of ``assets``, and of labels.
     :ivar empty_labels: whether there are folders of labels without a file in or below them.
@@ -77,7 +77,7 @@ def build(
     The order of ``assets``, ``labels`` and ``members`` decides only the order of listings.
 
     :param layouts: names of `LAYOUTS`; one is the root, several are folders in the root.
-    :param assets: one without a name is left out.
+    :param assets: assets without a name are left out.
     :raises SettingsError: there is no layout, or an unknown one.
     """
     chosen = tuple(dict.fromkeys(layouts))
@@ -133,7 +133,7 @@ def extension(name: str) -> str:
 def _fill_dates(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``dates``: ``2013/01/`` by creation time in UTC, or ``undated/``."""
     by_month: dict[Month, list[int]] = {}
-    # cached, because dates have few different days and the calendar is slow
+    # cached, because many assets have the same day, and to convert a day to a month is slow
     by_day: dict[int, list[int]] = {}
     assets, inodes = contents.assets, contents.inodes
     for inode, created_at_s in zip(inodes, assets.creation_times(inodes), strict=True):
@@ -175,7 +175,8 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
     """Fill the layout ``labels``: the tree of labels, and ``Unlabeled/`` for other assets.
 
     An asset is in the folder of each of its labels. Empty folders are kept, so that paths that
-    scripts use do not depend on the assets; not if only a part of the library is shown.
+    scripts use do not depend on the assets. If only a part of the library is shown, empty folders
+    are left out.
     """
     assets, mode = contents.assets, contents.mode
     places = label_places(contents.labels, mode, reserved=[UNLABELED])
@@ -207,7 +208,7 @@ def _fill_labels(root: Folder, contents: Contents) -> Places:
 
 
 def _used_places(places: list[LabelPlace], contents: Contents) -> list[LabelPlace]:
-    """The folders with a file in or below them; they keep the names that they have among all."""
+    """The folders with a file in or below them, with the same names as among all folders."""
     shown = set(contents.assets.codes(contents.inodes))
     parents = {place.label_id: place.parent_id for place in places}
     used: set[str] = set()

@@ -3,11 +3,13 @@
 
 A path or a name is looked up in the tree of the newest version of the library (`layouts.build`). If
 the tree does not have it, the providers look it up: each adds files and folders that have no source
-(sidecars, captions, thumbnails). So a source with the name of a virtual file hides that file. What
-a look-up finds (`Found`) is good for one operation; a later one looks it up again.
+(sidecars, captions, thumbnails). So a source with the name of a virtual file hides that file. The
+result of a look-up (`Found`) is valid for one operation; a later operation looks it up again.
 
-Only a file of unknown size makes its caller wait (`sizes.SourceSizes`). For a program that does not
-wait, listings leave out such files and contain a notice that says so.
+A caller waits for the size of a file that is unknown or may have changed (`sizes.SourceSizes`), for
+the bytes of a thumbnail, for a saved listing that is still being read, and at an open after a long
+pause for a refresh of the listing. For a program that does not wait for sizes, listings leave out
+files of unknown size and contain a notice that says how many are missing.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class Provider(Protocol):
     """Adds files or folders without a source to the folders of a mount. Any thread may call it.
 
     :ivar subfolders: how many folders it lists in each folder.
-    :ivar version: grows when it lists other entries though the library is the same.
+    :ivar version: grows when its entries change although the library is the same.
     """
 
     @property
@@ -87,13 +89,13 @@ class Provider(Protocol):
 
     @property
     def version(self) -> int:
-        """Grows when it lists other entries though the library is the same."""
+        """Grows when its entries change although the library is the same."""
 
     def may_add(self, name: str) -> bool:
-        """Whether a file of this name may come or go without a new version of the library."""
+        """Whether a file of this name may be added or removed without a new library version."""
 
     def digest(self, folder: Folder) -> int:
-        """A number that tells which entries it lists, beyond those that each file or folder has."""
+        """A digest of its entries in a folder, without those that every file or folder has."""
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | VirtualFolder | None:
         """The provider's file or folder at a path that is not in the tree; None if it has none."""
@@ -161,7 +163,9 @@ Found = Node | VirtualFile | VirtualFolder
 class Namespace:
     """The folders and files of a mount. Any thread may call it.
 
-    Only `attributes` and `open` wait, and only for a source whose size is not known yet.
+    Every look-up waits while a saved listing is still being read (`has_listing`). Otherwise only
+    `attributes`, `open` and `content` wait: for a source whose size is unknown or may have changed,
+    or for a thumbnail that has to be made. `open` may also wait `OPEN_WAIT_S` for a refresh.
     """
 
     def __init__(
@@ -236,11 +240,11 @@ class Namespace:
 
     @property
     def has_providers(self) -> bool:
-        """Whether virtual files may come and go without a new version of the library."""
+        """Whether virtual files may be added or removed without a new version of the library."""
         return bool(self._providers)
 
     def may_appear(self, name: str) -> bool:
-        """Whether a virtual file of this name may come without a new version of the library."""
+        """Whether a virtual file of this name may be added without a new version of the library."""
         return Notice.is_name(name) or any(beside.may_add(name) for beside in self._providers)
 
     # Operations.
@@ -270,8 +274,8 @@ class Namespace:
     def root_beforehand(self) -> Attributes | None:
         """The attributes of the root while a saved listing is still being read; else None.
 
-        None too if nothing is known of it. ``st_nlink`` is 1: how many folders there are is not
-        known yet (as in btrfs and overlayfs).
+        None also if the time of the root is not known. ``st_nlink`` is 1, as in btrfs and
+        overlayfs, because the number of folders is not known yet.
         """
         if not self._catalog.presented.expected:
             return None
@@ -293,12 +297,13 @@ class Namespace:
         )
 
     def plain_files(self, inodes: Iterable[int]) -> list[PlainFile | None]:
-        """What a listing says of these, if it is known without a look at each; else None.
+        """The size, time and links of each of these files; None if its row is not current.
 
-        It is of nearly all files: those whose row has their present size and time. 100 000 files
-        need no call of their own, and no row.
+        The rows of nearly all files have the current size and time. So a listing of 100 000 files
+        needs no call and no `AssetRow` for each of them.
         """
-        newer = self._versions.newer()  # first: what is not there any more is in the rows
+        # before the rows are read, because a version that is not newer any more is in its row
+        newer = self._versions.newer()
         nlink, assets = self._snapshot.layout.nlink, self._catalog.library.rows
         numbers, unsettled = assets.numbers, assets.unsettled
         sizes, mtimes_s = assets.sizes, assets.mtimes_s
@@ -320,7 +325,7 @@ class Namespace:
         """The entries of a folder, all from one version of the library.
 
         For programs that do not wait for sizes, files of unknown size are left out, and a notice
-        is added that says how many.
+        with their number is added.
 
         :raises NotADirectory: it is a file.
         """
@@ -395,7 +400,7 @@ class Namespace:
     def totals(self) -> Totals:
         """The number and total size of all files, for ``statfs``; does not wait.
 
-        With rules (`AssetFilter.choice`) of those that are shown: none before they are listed.
+        With rules (`AssetFilter.choice`) only the files that are shown are counted.
         """
         if self._catalog.presented.admit.choice is None:
             return Totals(files=self._catalog.assets(), size=self._catalog.total_size())
@@ -410,10 +415,10 @@ class Namespace:
         return None if known is None else known.version
 
     def folder_with(self, embed_code: str, near: int | None) -> Folder | None:
-        """A folder that shows an asset under its own name: the likeliest, if there are several.
+        """The first folder that shows an asset under its own name; None if there is none.
 
-        :param near: the inode number of the folder that is looked in first; then in those that were
-            listed last, then in the root.
+        :param near: the inode number of the folder to search first. The folders that were listed
+            last are searched next, then the root.
         """
         row = self.row(embed_code)
         if row is None:
@@ -443,7 +448,7 @@ class Namespace:
 
     @property
     def has_listing(self) -> bool:
-        """Whether a look-up needs to wait for no saved listing."""
+        """Whether look-ups do not have to wait for a saved listing that is still being read."""
         return not self._catalog.presented.expected
 
     # Calls of the providers.
@@ -526,7 +531,7 @@ class Namespace:
         return self._snapshot
 
     def _compare_again(self) -> bool:
-        """Whether providers list other entries, and folders were not compared a moment ago."""
+        """Whether the entries of providers have changed, and folders may be compared again."""
         return self._snapshot.beside != self._beside() and self._catalog.folder_times.update_due
 
     def _build(self, library: Library) -> Snapshot:
@@ -537,7 +542,7 @@ class Namespace:
             library.labels,
             library.members,
             names=options.names,
-            # a part of the library has no folders of labels that it has nothing of
+            # if a part of the library is shown, labels without a shown file have no folder
             empty_labels=self._catalog.presented.admit.choice is None,
         )
         places = {folder.inode: Place(folder, path) for path, folder in folders_below(layout.root)}
@@ -548,7 +553,7 @@ class Namespace:
     # Times of folders.
 
     def _view(self) -> str:
-        """Says which entries the folders of this mount can have."""
+        """Describes which entries the folders of this mount can have; see `db.folders`."""
         admit, options = self._catalog.presented.admit, self.options
         view: list[object] = [
             list(options.layouts),
@@ -566,7 +571,7 @@ class Namespace:
         return sum(provider.version for provider in self._providers)
 
     def _update_times(self, now: Snapshot) -> None:
-        """Compare each folder's entries with those before; see `FolderTimes.update`."""
+        """Compare each folder's entries with its earlier ones; see `FolderTimes.update`."""
         if not now.library.version:
             return  # nothing was listed yet
         times = self._catalog.folder_times

@@ -42,8 +42,8 @@ class Folder:
 
     :ivar inode: see `folder_inode`; `ROOT_INODE` for the root.
     :ivar assets: the version of the library that its files are of.
-    :ivar entries: the folders first, then the files; a file is the inode number of its asset, so
-        a million files have no objects.
+    :ivar entries: the folders first, then the files. A file is the inode number of its asset, so
+        that a million files need little memory.
     :ivar subfolders: the number of entries that are folders.
     """
 
@@ -116,9 +116,9 @@ class Folder:
 
 
 def entries_digest(folder: Folder, *, missing: bool) -> int:
-    """A number below 2**63 that tells by which names a folder lists what; their order is no matter.
+    """A digest below 2**63 of a folder's names and inode numbers, which ignores their order.
 
-    It takes 0.2 s for a million files: no Python runs for each, and no object is made of each.
+    It takes 0.2 s for a million files, because no Python code runs for a single file.
 
     :param missing: files whose source is missing are listed too.
     """
@@ -169,7 +169,7 @@ class VirtualFile(ABC):
 
 
 class VirtualVersion(NamedTuple):
-    """What a virtual file was when it was opened."""
+    """The content and attributes of a virtual file when it was opened."""
 
     content: bytes
     attributes: Attributes
@@ -234,7 +234,7 @@ def node_at(root: Folder, path: str) -> Node:
 def folders_below(root: Folder) -> Iterator[tuple[str, Folder]]:
     """The paths of the root (``""``) and of every folder below it, with the folders.
 
-    Without recursion: labels nest as they like.
+    There is no recursion, because labels may nest deeply.
     """
     waiting = [("", root)]
     while waiting:

@@ -2,9 +2,9 @@
 """Finds the index of a media file from its name or its first bytes. Pure.
 
 A program that opens a recording reads its head and then its index, which cameras and recorders
-write last. That takes one more round trip, or several if it is read in small parts. The index that
-is found here is fetched early, and nothing else depends on it: a wrong guess, or a file that is
-made to mislead, only costs a needless request.
+write last. To read the index takes one more round trip, or several if it is read in small parts.
+The index that is found here is fetched early. Nothing else depends on this guess: if it is wrong,
+even because of a malicious file, it only costs a needless request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backlotfs.byterange import ByteRange
 
 #: The part of the head that is parsed; the fields that matter are near the beginning.
 HEAD_BYTES = 4096
-#: Smaller files are fetched completely by the first windows.
+#: No index is looked for in smaller files.
 MIN_FILE_BYTES = 64 * 1024 * 1024
 #: Bytes fetched early of an index whose start is known; the rest is fetched as it is read.
 INDEX_BYTES = 512 * 1024
@@ -30,16 +30,16 @@ _SEEK_ID, _SEEK_POSITION, _CUES, _EBML = 0x53AB, 0x53AC, 0x1C53BB6B, 0x1A45DFA3
 
 
 def likely_index(name: str, size: int) -> ByteRange | None:
-    """The end of a file, if programs probably read it first by its name; otherwise None."""
+    """The end of a file, if its name suggests that programs read the end first; otherwise None."""
     if size < MIN_FILE_BYTES or not name.lower().endswith(_INDEX_LAST):
         return None
     return ByteRange(size - TAIL_BYTES, size)
 
 
 def next_index_range(head: bytes, size: int) -> ByteRange | None:
-    """The beginning of the index of a file that starts with ``head``, if the index is not in it.
+    """The first part of the index of a file; None if it is not found, or is in the head.
 
-    :param head: `HEAD_BYTES` of the file, or fewer. :param size: of the file, in bytes.
+    :param head: the first `HEAD_BYTES` of the file, or fewer. :param size: bytes of the file.
     """
     if size < MIN_FILE_BYTES:
         return None

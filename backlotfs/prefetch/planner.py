@@ -155,7 +155,7 @@ class Stride:
         return self._learned and position > self._run_start + self._run + TOLERANCE_BYTES
 
     def spread(self, window_bytes: int) -> int:
-        """How far a window reaches if the ranges that will be skipped are not counted."""
+        """How many bytes a window spans, if the ranges that will be skipped do not use its size."""
         if not self._learned:
             return window_bytes
         return min(window_bytes, MAX_STRETCHES * self._run) * (self._run + self._gap) // self._run
@@ -328,7 +328,8 @@ CAUTIOUS_GROWTH = 2
 CAUTIOUS_BYTES = 2 * MIB
 #: A place that was not read for this long gets no memory and no requests.
 IDLE_S = 2.0
-#: If this many runs in a row were shorter than `SHORT_RUN_BYTES`, the next is expected to be, too.
+#: If this many runs in a row were shorter than `SHORT_RUN_BYTES`, the next one is expected to be
+#: short too.
 RUNS_REMEMBERED = 3
 SHORT_RUN_BYTES = 16 * MIB
 #: Two hints of an index: the end of a file, and the place that its head names.
@@ -372,9 +373,9 @@ class ReadPlanner:
     :ivar target: the window that uses the host fully; may change.
     :ivar latency_s: latency of the host; may change.
     :ivar window_requests: requests of a window; fewer if other files are read too; may change.
-    :ivar expected_bytes: how much of the file is probably read, from its head, as the program read
-        the last files; None: not known.
-    :ivar read_through: whether it was read from its head to its end.
+    :ivar expected_bytes: how many bytes of the file, from its head, will probably be read, judged
+        by the files that the program read last; None: not known.
+    :ivar read_through: whether the file was read from its head to its end.
     """
 
     def __init__(
@@ -429,7 +430,7 @@ class ReadPlanner:
             if cursor.reads == 2 and cursor.reader == reader:
                 self._abandon_others(cursor)
             cursor.note_pace(now_s, late=late)
-        # Even if the last read came earlier: the kernel sends several reads at once.
+        # Checked for each read, because the read of the last bytes may be recorded before others.
         if cursor.position >= self._size and cursor.from_the_head:
             self.read_through = True
         if not advanced and not missed:
@@ -480,7 +481,7 @@ class ReadPlanner:
             reach = max(0, cursor.planned_to - cursor.position) + near
             if -near <= distance <= reach and abs(distance) < least:
                 best, least = cursor, abs(distance)
-        # Handles that read one stream overtake each other, too; they miss nothing.
+        # Several handles that read one stream overtake each other too, and do not miss blocks.
         best = best or late
         if best is not None and best is not self._cursors[0]:
             self._cursors.remove(best)

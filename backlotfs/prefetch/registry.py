@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The prefetchers of the open sources, and how they share the memory for windows.
 
-There is one prefetcher for each version of a source. All handles on the version use it, and it is
-kept for some time after the last of them is closed, because players close and open files again.
-Files that are being read share the window budget; an open file that is not read gets none of it. A
-window that needs less than an equal share leaves the rest to the others (`fair_cap`).
+There is one prefetcher for each version of a source. All handles on the version use it. After the
+last handle is closed, the prefetcher is kept while the version is one of the last `SOURCES_KEPT`
+that were opened, because players close and open files again. Files that are being read share the
+window budget; an open file that is not read gets none of it. A window that needs less than an equal
+share leaves the remainder to the others (`fair_cap`).
 
 Locks. Each `Prefetcher` has a lock for its planner; no I/O happens under it. The shares are
 computed again by the first read after `SHARES_EVERY_S`, before it takes the lock of its prefetcher.
@@ -38,7 +39,7 @@ ALL_REQUESTS, LEAST_REQUESTS = 64, 2
 MAX_WINDOW_BYTES = 96 * 1024 * 1024
 #: Smallest limit of a window, even if many files are read.
 MIN_WINDOW_BYTES = 1024 * 1024
-#: Number of sources whose prefetchers are kept after the last close, at a few KiB each.
+#: Number of the last opened sources whose prefetchers are kept, at a few KiB each.
 SOURCES_KEPT = 64
 #: Shares of the memory, and windows for the speed of the host, are computed at most this often.
 SHARES_EVERY_S = 0.1
@@ -56,8 +57,8 @@ def _unknown(_embed_code: str) -> HostStats | None:
 def fair_cap(needs: Iterable[int], budget_bytes: int) -> int:
     """The largest limit with which windows of these ``needs`` together stay within the budget.
 
-    A window that needs less than an equal share leaves the rest to the others. Without any need,
-    the limit is the budget.
+    A window that needs less than an equal share leaves the remainder to the others. If all needs
+    together fit the budget, the limit is the budget.
     """
     rising = sorted(needs)
     left = budget_bytes
@@ -140,7 +141,7 @@ class Prefetcher:
         self.head_awaited = False
 
     def observe(self, read: ByteRange, *, missed: bool, late: bool, reader: int) -> ReadPlan:
-        """See `ReadPlanner.observe`; the time is now, the window has this source's share."""
+        """See `ReadPlanner.observe`; the time and the limit of the window are set here."""
         now_s = self._clock.monotonic()
         self._shares.settle(self, now_s)
         stats_due = now_s - self._stats_s >= SHARES_EVERY_S
@@ -209,7 +210,7 @@ class PrefetcherRegistry:
         self._limits = limits
         self._lock = threading.Lock()
         self._kept: LRUCache[tuple[str, str], Prefetcher] = LRUCache(SOURCES_KEPT)
-        # Also the prefetchers of open handles, which refer to them.
+        # All prefetchers in use: the kept ones, and those that open handles refer to.
         self._live: weakref.WeakValueDictionary[tuple[str, str], Prefetcher] = (
             weakref.WeakValueDictionary()
         )

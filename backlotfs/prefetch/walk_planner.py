@@ -11,16 +11,19 @@ learned from the last opens: an open that follows the one before it is a *hit*. 
 the one with the longest run of hits counts.
 
 Windows. The files that come next are fetched, up to a number of files and of bytes (the *window*).
-It begins small and grows with each hit. A file that was passed over makes it smaller; if it is
-opened a little later, because a program opens several files at once, the window grows again. An
-open that does not fit ends the pattern. Each pattern that failed makes the next one need more hits.
+The window begins small and grows with each hit. A file that is passed over makes the window
+smaller; if this file is opened a little later, because a program opens several files at once, the
+window grows again. An open that does not fit the pattern ends it. After a pattern has failed, the
+next one needs more hits.
 
-Waste. Until a pattern is *proven* by `PROVEN_HITS`, everything that a program had fetched in vain,
-together with what is fetched ahead now, stays below `WASTE_BYTES` plus a twentieth of what it read.
+Waste. A pattern is *proven* by `PROVEN_HITS`. Until then, the bytes that were fetched in vain for
+the program, together with those that are fetched ahead now, stay below `WASTE_BYTES` plus a
+twentieth of the bytes that the program read.
 
-What is wanted of a file. If the last files were read from beginning to end, the next ones are
+How much of a file is fetched. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
-same part of the next heads is fetched. If the last files were read in different ways, nothing is.
+same part of the next heads is fetched. If the last files were read in different ways, nothing is
+fetched.
 """
 
 from __future__ import annotations
@@ -47,12 +50,12 @@ REFILL_FILES = 48
 PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
 PROOF_GROWTH = 4
-#: What a program may cost in vain while its pattern is not proven: so many bytes, plus this part
-#: (1/20) of the bytes that it read.
+#: Most bytes fetched in vain for a program while its pattern is not proven: `WASTE_BYTES`, plus the
+#: bytes that it read divided by `WASTE_PART`.
 WASTE_BYTES, WASTE_PART = 24 * MIB, 20
 #: An open this many files ahead of the expected one may be one of several that are made at once.
 MAX_PASSED_OVER = 4
-#: Most extra hits that a pattern needs after others have failed.
+#: Most extra hits that a pattern needs because other patterns have failed.
 MAX_EXTRA_HITS = 3
 #: Largest distance of a pattern that opens every n-th file.
 MAX_STEP = 16
@@ -60,11 +63,11 @@ MAX_STEP = 16
 MAX_SCAN = 256
 #: The files ahead are fetched when no more than this is left of the open file.
 LEAD_BYTES = 64 * MIB
-#: A head that is longer is not fetched ahead.
+#: If longer heads than this were read of the last files, no heads are fetched ahead.
 MAX_HEAD_BYTES = MIB
 #: Less than this is not added to a file that is fetched in part.
 MIN_PART_BYTES = MIB
-#: Opens that are remembered; the last files whose reads say what is wanted of the next.
+#: Number of opens that are remembered, and of read files by which the next files are judged.
 OPENS_REMEMBERED, FILES_JUDGED = 16, 2
 #: A pattern is rejected if its next file is one of this many last opened files.
 OPENS_BEHIND = 4
@@ -203,7 +206,7 @@ class FileUse:
     """A file that a walk opened, and what was read of it. Its owner updates it.
 
     :ivar read_bytes: bytes of all reads. :ivar read_to: the end of the farthest read.
-    :ivar ahead_bytes: what was fetched before it was opened.
+    :ivar ahead_bytes: bytes that were fetched before it was opened.
     """
 
     key: str
@@ -239,9 +242,10 @@ class _Walk:
 
     :ivar front: the opened file that is farthest along the pattern.
     :ivar planned: the last file that was planned, perhaps in part.
-    :ivar hits: opens in a row that followed the pattern. :ivar growth: of the first window.
-    :ivar ahead: the planned bytes of files that are expected next, in their order.
-    :ivar late: the same of files that were passed over.
+    :ivar hits: opens in a row that followed the pattern.
+    :ivar growth: the factor by which the window is larger than the first one.
+    :ivar ahead: the planned bytes of each file that is expected next, in their order.
+    :ivar late: the planned bytes of each file that was passed over.
     """
 
     opens: deque[str] = field(default_factory=lambda: deque(maxlen=OPENS_REMEMBERED))
@@ -257,7 +261,7 @@ class _Walk:
 class WalkPlanner:
     """Plans from the opens of one program. Not thread-safe: its owner locks.
 
-    :ivar wasted_bytes: what was fetched ahead in vain.
+    :ivar wasted_bytes: bytes that were fetched ahead in vain.
     """
 
     def __init__(self) -> None:
@@ -272,7 +276,7 @@ class WalkPlanner:
     def expected_bytes(self, size: int) -> int | None:
         """How much will be read of a file of this size, from its head; None if it is not known.
 
-        Files without a read say nothing: the kernel may have had their bytes.
+        Files without a read are not judged: the kernel may have had their bytes in its cache.
         """
         judged: list[FileUse] = []
         for use in reversed(self._uses):
@@ -345,7 +349,7 @@ class WalkPlanner:
             left = max(0, (self.expected_bytes(size_of(key) or 0) or 0) - begun)
             part = min(left, room)
             if part < min(left, MIN_PART_BYTES):
-                break  # the rest of a window is too little for a request
+                break  # the remaining room is too small for a request
             walk.planned = key
             walk.ahead[key] = begun + part
             if part:
@@ -437,7 +441,7 @@ class WalkPlanner:
         best, most = None, 0
         for pattern in folder.between(opens[-2], opens[-1]):
             if folder.next(opens[-1], pattern) in opens[-OPENS_BEHIND:]:
-                continue  # it leads back to the files before
+                continue  # the pattern leads back to files that were opened a moment ago
             hits = 1
             while hits < len(opens) - 1 and (
                 folder.next(opens[-hits - 2], pattern) == opens[-hits - 1]

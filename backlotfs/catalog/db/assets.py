@@ -2,9 +2,9 @@
 """Assets in the database: reads rows and records, stores the results of probes and API records.
 
 Functions that take a connection run in a transaction of `connection.CatalogDb`. The fields of a
-record that nothing selects by are one JSON text. Fields at their defaults are left out. The same
-record always gives the same text, so two texts tell whether a record changed. Non-ASCII is escaped,
-so half a surrogate pair in a title survives.
+record that no query selects by are one JSON text. Fields at their defaults are left out. The same
+record always gives the same text, so a record has changed if its text differs. Non-ASCII characters
+are escaped, so half a surrogate pair in a title is stored unchanged.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from backlotfs.catalog.db.state import generation, set_generation
 from backlotfs.catalog.db.table import COLUMNS, AssetTable
 
 _ROWS = f"SELECT {COLUMNS} FROM asset a LEFT JOIN given_name n ON n.asset_id = a.id AND n.mode = ?"
-#: All rows are read if one asset in this many has changed since a listing was saved.
+#: All rows are read if more than one asset in this many has changed since a listing was saved.
 MANY_CHANGES = 8
-#: This many rows are read at a time: more do not fit the caches of a processor.
+#: Number of rows that are read at a time: more do not fit the caches of a processor.
 _BATCH = 250
 _RECORDS = (
     "SELECT a.embed_code, a.asset_type, a.status, a.created_at_s, a.updated_at_s, r.body, r.labels"
@@ -100,7 +100,7 @@ def changed_since(
 def counts(
     connection: sqlite3.Connection, types: Collection[str], statuses: Collection[str]
 ) -> SizedCounts:
-    """The assets of these types and statuses, and how many have a size, or no source.
+    """Count the assets of these types and statuses: with a size, without a source, and all.
 
     :param types: empty for all. :param statuses: likewise.
     """
@@ -149,11 +149,11 @@ def to_probe(
     limit: int,
     types: Collection[str] = (),
 ) -> list[str]:
-    """Up to ``limit`` assets never probed, then as many whose source may have been replaced.
+    """Up to ``limit`` assets without a size, then as many whose source may have been replaced.
 
-    Both newest first, without assets that are known to have no source.
+    Both are sorted by age, the newest first, without assets that are known to have no source.
 
-    :param types: the asset types of the assets never probed; empty for all.
+    :param types: the asset types of the assets without a size; empty for all.
     """
     kinds = f" AND asset_type IN ({','.join('?' * len(types))})" if types else ""
     codes: list[str] = []

@@ -2,8 +2,8 @@
 """Caption documents in the database, and the assets whose captions were fetched.
 
 A row means that the captions were fetched when the record had this ``updated_at``. If the record
-has changed since, they are fetched again, and the row stays until then. Bodies are compressed,
-which also detects damage. The functions run in a transaction of `connection.CatalogDb`.
+has changed since, the captions are fetched again, and the row is kept until then. Bodies are
+compressed, which also detects damage. The functions run in a transaction of `connection.CatalogDb`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def pending(
     types: Sequence[str],
     after: PendingCaption | None = None,
 ) -> list[PendingCaption]:
-    """The assets never fetched, or changed since; newest first, without those without a source.
+    """The assets whose captions were never fetched, or that have changed since, the newest first.
+
+    Assets without a source are left out.
 
     :param types: only these asset types; empty for all.
     :param after: the last asset of the previous batch.
@@ -101,7 +103,7 @@ def save(
 
 
 def _unpacked(packed: object, size: int) -> bytes:
-    """:raises DamagedRecord: it is not what was stored."""
+    """Uncompress a body of ``size`` bytes. :raises DamagedRecord: it is not what was stored."""
     if not isinstance(packed, bytes):
         raise DamagedRecord("a caption document without a body")
     try:

@@ -6,17 +6,18 @@ atomic, even if the process is killed, and readers see one consistent version of
 functions are in the other modules of this package; their first parameter is a connection. Several
 mounts may share the file: the generation (`state.generation`) changes when another mount changes
 something, and `assets.changed_since` returns the changes. The file can be lost: a damaged or
-foreign one is set aside and replaced by an empty one; one that was removed while it was in use is
-written again; if no file can be written, a database in memory is used. Each is logged with one
-WARNING. Until a full sync has finished, the catalog is empty and `SyncState.full_sync_at_s` is 0.
+foreign file is set aside and replaced by an empty one; a file that was removed while it was in use
+is written again; if no file can be written, a database in memory is used. Each of these events is
+logged with one WARNING. Until a full sync has finished, the catalog is empty and
+`SyncState.full_sync_at_s` is 0.
 
-**Never stored**: signed URLs, keys, secrets.
+**Never stored**: signed URLs of sources, keys, secrets.
 
 **Threads.** One connection writes, under a lock; a pool of others reads at the same time, so a
 reader never waits for a writer. (Not one connection per thread: with fusepy every callback is a new
 thread for Python.) A write waits up to 30 s for another mount's write. A function runs twice if the
-first run found damage, so it must have no effects outside the database. Do not use it across a
-fork.
+first run found damage or a removed file, so it must have no effects outside the database. Do not
+use a `CatalogDb` across a fork.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class CatalogDb:
     ) -> T:
         """Run ``work`` on one consistent version of the library and return its result.
 
-        :raises CatalogUnavailable: the file cannot be read. :raises CatalogClosed: it is.
+        :raises CatalogUnavailable: the file cannot be read.
+        :raises CatalogClosed: the catalog is closed.
         """
         return self._run(self._read_once, lambda connection: work(connection, *args, **options))
 
@@ -103,15 +105,18 @@ class CatalogDb:
         *args: P.args,
         **options: P.kwargs,
     ) -> T:
-        """Run ``work`` in a transaction that no other write overlaps; undone if it raises.
+        """Run ``work`` in a transaction that no other write overlaps.
 
-        :raises CatalogUnavailable: it cannot be written now. :raises CatalogClosed: it is.
+        The transaction is undone if ``work`` raises.
+
+        :raises CatalogUnavailable: the file cannot be written now.
+        :raises CatalogClosed: the catalog is closed.
         """
         return self._run(self._write_once, lambda connection: work(connection, *args, **options))
 
     @property
     def epoch(self) -> int:
-        """The number of times that another content replaced one that was lost."""
+        """How many times the content was lost and replaced by another content."""
         return self._epoch
 
     def keep_file(self) -> None:
@@ -121,7 +126,7 @@ class CatalogDb:
         with self._writing:
             with self._changed:
                 if self._closed or not self._is_removed():
-                    return  # another thread has written it
+                    return  # another thread has written the file
                 self._replacing = True
                 self._drain()
             try:
@@ -183,7 +188,7 @@ class CatalogDb:
     def _reader(self) -> Iterator[sqlite3.Connection | None]:
         """A connection that reads; None if none can be opened now.
 
-        There may be no permission or descriptor, or the file was given up a moment ago.
+        There may be no permission or no free descriptor, or the file was closed a moment ago.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._replacing)
@@ -239,13 +244,13 @@ class CatalogDb:
             try:
                 connection = self._connect()
             except (UnusableFile, sqlite3.DatabaseError) as error:
-                # "No such table" is our mistake later on, but here it is the file that lacks it.
+                # Here "no such table" is a fault of the file; later it would be our own mistake.
                 code = getattr(error, "sqlite_errorcode", None)
                 strange = isinstance(error, UnusableFile) or code == sqlite3.SQLITE_ERROR
                 if not strange and not _is_damage(error):
                     raise
                 connection = self._begin_anew(str(error))
-            self._file.share()  # the file is in order: let other mounts in
+            self._file.share()  # the file was checked, so other mounts may use it
         except (OSError, sqlite3.Error) as error:
             return self._in_memory(error)
         self.path = self._file.path
@@ -281,7 +286,7 @@ class CatalogDb:
             try:
                 before = _generation(old)
                 self._prepare(new)
-                if _generation(new) != before:  # another mount has made it: as after a damage
+                if _generation(new) != before:  # another mount has made it, so its content differs
                     self._epoch += 1
             except BaseException:
                 new.close()
@@ -292,7 +297,7 @@ class CatalogDb:
             new = self._in_memory(error)
             try:
                 old.backup(new)
-            except sqlite3.Error:  # its disk was taken away, or fails: as after a damage
+            except sqlite3.Error:  # the disk was removed or fails, so the content is lost
                 self._epoch += 1
         old.close()
         return new
@@ -313,8 +318,9 @@ class CatalogDb:
 
 
 def _set_aside(file: PrivateSqliteFile) -> Path:
-    """Rename the file and its log, which no process has open, and leave an empty one; the new path.
+    """Rename the file and its log, which no process has open, and make an empty file.
 
+    :returns: the new path of the renamed file.
     :raises OSError: it cannot be renamed.
     """
     name = file.path.name
@@ -345,10 +351,10 @@ def _generation(connection: sqlite3.Connection) -> int:
 
 
 def _is_damage(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", None)  # absent where Python, not SQLite, raised it
+    code = getattr(error, "sqlite_errorcode", None)  # missing if Python, not SQLite, raised it
     if code is None:
         return isinstance(error, DamagedRecord) or "Could not decode" in str(error)
-    return code & 0xFF in _DAMAGED  # the rest of an extended code says where it was met
+    return code & 0xFF in _DAMAGED  # the other bits only tell where SQLite found the damage
 
 
 def _as_ours(error: sqlite3.DatabaseError) -> Exception:

@@ -2,7 +2,8 @@
 """When the entries of each folder last changed, as the mounts of a library have shown it.
 
 A *view* is a way to show the library: layouts, names and filters. Two views have different folders,
-so each has times of its own. The functions run in a transaction of `connection.CatalogDb`.
+so the times of each view are stored separately. The functions run in a transaction of
+`connection.CatalogDb`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-#: Most views that are kept, those whose folders changed last; more are hardly ever used.
+#: Number of views that are kept: those whose folders changed last. More are hardly ever used.
 KEPT_VIEWS = 8
 
 
@@ -19,8 +20,8 @@ class FolderTime(NamedTuple):
     """A folder's entries and its time.
 
     :ivar entries: a digest of names and inode numbers, in any order; at least 0 and less than
-        2**63. Below 0 (`shown_in_part`): a program was shown a part of these entries.
-    :ivar mtime_s: when they last changed, seconds since the epoch.
+        2**63. Below 0 (`shown_in_part`): a program was shown only a part of these entries.
+    :ivar mtime_s: when the entries last changed, seconds since the epoch.
     """
 
     entries: int
@@ -28,7 +29,7 @@ class FolderTime(NamedTuple):
 
 
 def shown_in_part(entries: int) -> int:
-    """The digest of entries of which a program was shown a part, below 0."""
+    """Mark a digest (below 0): a program was shown only a part of these entries."""
     return min(entries, ~entries)
 
 
@@ -48,7 +49,8 @@ def save_folder_times(
 ) -> dict[int, FolderTime]:
     """Save the folders of a view that have changed; returns them as they are saved.
 
-    The others stay as another mount may have saved them. A view that is not there is saved whole.
+    The other folders are not written, because another mount may have saved newer ones. A view that
+    is not stored yet is saved completely.
 
     :param changed: inode numbers; those that are not in ``known`` are removed.
     """
@@ -76,7 +78,7 @@ def save_folder_times(
 
 
 def _never_back(folder: FolderTime, stored: FolderTime | None) -> FolderTime:
-    """The folder with a time that is not before the one that a mount has saved."""
+    """The folder with a time that is not earlier than the saved one."""
     if stored is None or stored.mtime_s <= folder.mtime_s:
         return folder
     return (

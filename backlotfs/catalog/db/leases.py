@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases: of several mounts of one library, one syncs, one probes and one fetches captions.
 
-A lease expires by the wall clock, the only one that mounts share across a suspend, or at once if
-its owner's process is gone, so that a killed mount does not block the others.
+A lease expires by the wall clock, which is the only clock that all mounts share and that runs
+during a suspend. It expires at once if its owner's process has ended, so that a killed mount does
+not block the others.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _release(connection: sqlite3.Connection, name: str, owner: str) -> None:
 
 
 def _held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s: float) -> bool:
-    """Whether another owner has the lease. A lease from the future is ignored."""
+    """Whether another owner has the lease. A lease that was taken in the future is ignored."""
     row = connection.execute(
         "SELECT owner FROM lease WHERE name = ? AND owner <> ?"
         " AND taken_at_s <= ? AND taken_at_s + seconds > ?",
@@ -74,7 +75,7 @@ def _held_by_other(connection: sqlite3.Connection, name: str, owner: str, now_s:
 def _lives(owner: str) -> bool:
     """Whether the owner's process may still run; True for an unknown form of owner.
 
-    A process in another container looks dead from here. Then two mounts sync, which is safe.
+    A process in another container seems to have ended. Then two mounts may sync, which is safe.
     """
     pid, separator, _ = owner.partition("-")
     if not separator or not pid.isdigit():

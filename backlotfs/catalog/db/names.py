@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Given names: an asset keeps its name, one for each mode, until it is removed.
 
-Two names of a mode are the same if `Naming.key_of` gives the same key; 63 bits of its hash are
-stored. If two of a million names share them (probability 1e-7), one gets its asset's id needlessly;
-two assets never get the same name.
+Two names of a mode are the same if `Naming.key_of` gives the same key; 63 bits of the key's hash
+are stored. If two of a million names have the same 63 bits (probability 1e-7), one name gets its
+asset's id needlessly. Two assets never get the same name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Naming:
     :ivar mode: the name of the mode in the database.
     :ivar assign: names the assets without a name. It runs inside the transaction, so it must not
         call the catalog. An asset that it leaves out is passed again the next time.
-    :ivar key_of: the key of a name, a pure function; two names of a mode never have the same key.
+    :ivar key_of: returns the key of a name; a pure function. No two given names of a mode have the
+        same key.
     """
 
     mode: str
@@ -140,7 +141,7 @@ def _give(
 
 
 def mark_named(connection: sqlite3.Connection, mode: str) -> None:
-    """Note up to which asset all have a name, so that they are skipped next time."""
+    """Store the last id up to which all assets have a name; they are skipped next time."""
     connection.execute(
         "INSERT INTO naming SELECT :mode, coalesce("
         " (SELECT min(a.id) - 1 FROM asset a WHERE a.id > :start AND NOT EXISTS"
@@ -173,7 +174,7 @@ def given_names(catalog: Path, mode: str) -> dict[str, str]:
     except OSError as error:
         events.CATALOG_UNUSABLE.log(log, reason=error)
         return {}
-    # The real path of the checked folder: no link on it, and nobody else can put one there.
+    # The real path of the checked folder has no symbolic link, and nobody else can put one there.
     uri = f"file:{quote(f'{real_path(folder)}/{catalog.name}')}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
@@ -183,7 +184,7 @@ def given_names(catalog: Path, mode: str) -> dict[str, str]:
                 (mode,),
             )
             return dict(found.fetchall())
-    except sqlite3.Error:  # not there, of another version, or not a catalog: its mount will say so
+    except sqlite3.Error:  # missing, of another version, or no catalog: the mount will report it
         return {}
     finally:
         os.close(folder)

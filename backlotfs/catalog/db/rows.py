@@ -11,7 +11,10 @@ from backlotfs.errors import BacklotError
 
 
 class CatalogUnavailable(BacklotError):
-    """The database cannot be used now (disk full, busy, closed); nothing was changed."""
+    """The database cannot be used now (the disk is full, it is busy or closed).
+
+    Nothing was changed.
+    """
 
 
 class CatalogClosed(CatalogUnavailable):
@@ -73,7 +76,7 @@ def inode_of(embed_code: str) -> int:
     """The inode number of an asset.
 
     Two of a million assets have the same number with a probability of 1e-7; then `AssetTable` gives
-    the second one another.
+    another number to the second of them.
     """
     return hashed_inode(embed_code.encode("utf-8", "surrogatepass"))
 
@@ -81,14 +84,14 @@ def inode_of(embed_code: str) -> int:
 def hashed_inode(what: bytes, kind: bytes = b"") -> int:
     """Make a 63-bit inode number: the same on every host and after every restart.
 
-    Bit 31 is 0: file managers that use GIO sort a folder by the difference of two inode numbers as
-    a C ``int``, which is an order only then.
+    Bit 31 is 0, because file managers that use GIO sort a folder by the difference of two inode
+    numbers as a C ``int``. With bit 31 set in some numbers, that would not be a consistent order.
 
     :param kind: at most 16 bytes; the same ``what`` has another number for another kind.
     """
     digest = blake2b(what, digest_size=8, person=kind).digest()
     number = int.from_bytes(digest, "big") >> 1 & ~(1 << 31)
-    return max(2, number)  # 1 is the root of every file system
+    return max(2, number)  # 1 is the inode number of the root in FUSE
 
 
 class SourceRecord(NamedTuple):
@@ -116,8 +119,8 @@ class SyncState(NamedTuple):
     """The state of syncs. Times are wall times, seconds since the epoch.
 
     :ivar generation: grows with every change of rows or labels by any mount.
-    :ivar synced_at_s: the last sync; 0 before the first full sync of this file is finished. Then
-        the content of the library is unknown, not empty.
+    :ivar synced_at_s: the last sync; 0 before the first full sync of this file is finished. While
+        it is 0, the content of the library is unknown, not empty.
     :ivar full_sync_at_s: the last full sync; 0 before the first.
     :ivar high_water_s: the largest ``updated_at`` seen, but never later than the start of the
         listing by our clock. So a record from the future does not hide later edits, and a late
@@ -140,7 +143,7 @@ class SyncState(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """Whether the listing is that of a snapshot: no mount here has synced it since."""
+        """Whether the listing comes from a snapshot and no mount here has synced since."""
         return 0 < self.synced_at_s == self.imported_sync_s
 
 

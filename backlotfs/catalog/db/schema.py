@@ -6,15 +6,16 @@ Invariants, which every transaction keeps:
 * An `asset` has one `record`; `given_name`, `asset_label` and `caption` rows have an asset.
 * `asset.id` is never used again, so "named up to this id" and the order of ids can be relied on.
 * `asset.changed_in` is the generation that last changed the row, its record, labels or names.
-* An embed code stands in `asset` or in `tombstone`, never in both. Tombstones are complete for
-  every generation after `library.tombstone_floor`.
-* `tally` equals the sums over `asset`; triggers see to it.
+* An embed code is in `asset` or in `tombstone`, never in both. Tombstones are complete for every
+  generation after `library.tombstone_floor`.
+* `tally` equals the sums over `asset`; triggers ensure this.
 * No two names of a mode have the same `name_key`.
-* There are `staged` rows only while there is a `full_sync` row. A staged row without a body stands
-  for an asset that is in the library just as the full sync met it.
-* `saved_listing` holds what the rows said in its generation. A migration that changes rows without
-  a new generation has to empty it.
-* No column can hold a signed URL, but for what a caption document itself says.
+* There are `staged` rows only while there is a `full_sync` row. A staged row without a body means
+  that the library already has the same record of this asset.
+* `saved_listing` is a copy of the rows in its generation. A migration that changes rows without a
+  new generation has to empty it.
+* No column has a signed URL of a source. The URL of a preview image is stored as the API gives it,
+  and the texts of records and captions may contain any URL.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-#: "BLFS": what ``file`` and we tell our databases from others by.
+#: "BLFS": identifies our databases, for us and for ``file``.
 APPLICATION_ID = 0x424C4653
 VERSION = 9
 
@@ -48,12 +49,13 @@ _ASSET = """CREATE TABLE asset (
     changed_in INTEGER NOT NULL
 )"""
 
-#: Never probed, or found missing and touched since. Queries use it verbatim, so the index serves.
+#: The source was never probed, or was found missing and the record was changed since. Queries
+#: contain exactly this text, so that SQLite uses the index.
 UNSIZED = "size < 0 AND (missing = 0 OR verified = 0)"
-#: Probed once, and touched since.
+#: The size is known, but the source may have been replaced since.
 UNVERIFIED = "size >= 0 AND verified = 0"
 
-#: Of `staged`, and of the temporary table through which an incremental answer comes in.
+#: The columns of `staged`, and of the temporary table for the records of an incremental sync.
 STAGED_COLUMNS = """(
     id INTEGER PRIMARY KEY,
     embed_code TEXT NOT NULL UNIQUE,
@@ -70,7 +72,8 @@ _LEASE = """CREATE TABLE lease (
     name TEXT PRIMARY KEY, owner TEXT NOT NULL, taken_at_s REAL NOT NULL, seconds REAL NOT NULL
 ) WITHOUT ROWID"""
 
-# One row for each asset that was asked: see `captions`. `size` is that of the body unpacked.
+# One row for each asset whose captions were fetched: see `captions`. `size` is the size of the
+# uncompressed body. `asked_of` is the record's `updated_at` at the fetch.
 _CAPTION = """CREATE TABLE caption (
     asset_id INTEGER PRIMARY KEY,
     asked_of INTEGER NOT NULL,
@@ -84,13 +87,14 @@ _FOLDER_TIME = """CREATE TABLE folder_time (
     PRIMARY KEY (view, inode)
 ) WITHOUT ROWID"""
 
-# The listing as a mount had it at its end: see `saved_listing`.
+# The listing at the end of a mount: see `saved_listing`.
 _SAVED_LISTING = """CREATE TABLE saved_listing (
     position INTEGER PRIMARY KEY, view TEXT NOT NULL, generation INTEGER NOT NULL,
     checksum INTEGER NOT NULL, body BLOB NOT NULL
 )"""
 
-# A tally instead of sums: statfs and the progress display ask often, a million rows take 50 ms.
+# Sums are kept in a tally, because statfs and the progress display need them often, and to sum a
+# million rows takes 50 ms.
 _TALLIES = tuple(
     f"CREATE TRIGGER tally_{name} AFTER {event} ON asset BEGIN UPDATE tally SET {change}; END"
     for name, event, change in (
@@ -192,7 +196,8 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE library RENAME COLUMN full_walk_at_s TO full_sync_at_s",
         "ALTER TABLE library RENAME COLUMN empty_walks TO empty_full_syncs",
     ),
-    # Bit 31 of an inode number is 0 now, see `hashed_inode`. The times of folders are kept by them.
+    # Bit 31 of an inode number is 0 now, see `hashed_inode`. The times of folders are deleted,
+    # because they are stored by inode number.
     6: (
         *(f"UPDATE {table} SET inode = inode & ~(1 << 31)" for table in ("asset", "staged")),
         "DELETE FROM folder_time",
@@ -206,7 +211,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
 class LibraryIdentity(NamedTuple):
     """Identifies the library of a catalog.
 
-    :ivar api_url: normalised, so that two spellings of one server are one library.
+    :ivar api_url: normalised, so that different spellings of a URL are the same library.
     :ivar account: the part of the API key before the dot.
     """
 
@@ -237,7 +242,7 @@ def catalog_path(directory: Path, library: LibraryIdentity) -> Path:
 
 
 class UnusableFile(Exception):
-    """The file is not damaged, but not a catalog of this library that this version can read."""
+    """The file is not damaged, but is no catalog of this library that this version can read."""
 
 
 def prepare(connection: sqlite3.Connection, library: LibraryIdentity, generation: int) -> None:
@@ -248,10 +253,11 @@ def prepare(connection: sqlite3.Connection, library: LibraryIdentity, generation
     :raises sqlite3.Error: it is damaged, or cannot be read or written.
     """
     version = _version(connection)
-    # Kept in the file, so only after it is known to be ours. (In memory there is no log.)
+    # This mode is stored in the file, so it is set only after the file is known to be ours. (A
+    # database in memory has no log.)
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if version != VERSION:
-        # Two mounts may start at once: the second one finds it done.
+        # Two mounts may start at once: then the second one finds the schema complete.
         connection.execute("BEGIN IMMEDIATE")
         try:
             _create_or_migrate(connection, library, generation)

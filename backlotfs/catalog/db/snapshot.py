@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A snapshot of the library: the listing, what is known of its sources, and the names.
+"""A snapshot of the library: records, results of probes, names, captions and times of folders.
 
-A snapshot is a database with the catalog's tables, of which it fills only those that another
-machine needs: no leases, no full sync in progress, no page URLs, and no address of a preview
-picture that could be signed. So it holds no secret, and no URL but those that titles, descriptions,
-metadata and captions themselves say. `merge` treats it like a full sync that was made when the
-exporting machine synced last. Sizes, names and captions that this machine has are kept, and so are
-the addresses of pictures that a snapshot cannot have.
+A snapshot is a database with the catalog's tables. Only the tables that another machine needs are
+filled: there are no leases, no full sync in progress and no page URLs. URLs of preview images that
+could be signed are removed. So a snapshot has no secret. Its only URLs are unsigned ones of preview
+images, and those in titles, descriptions, metadata and captions. `merge` treats a snapshot like a
+full sync that was made when the exporting machine synced last. Sizes, names and captions that this
+machine has are kept, and so are the URLs of preview images that were removed from the snapshot.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from backlotfs.catalog.db.rows import SyncResult, SyncState
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.db.sync import abandon, replace_by_staged
 
-#: A snapshot's own identity: which library it is of is written beside it, as a digest.
+#: The identity in every snapshot. The digest of its library is written beside the snapshot.
 NO_LIBRARY = LibraryIdentity("", "")
 
-#: An address with a query or a user part may be signed: hosts call their signatures as they like.
+#: A URL with a query or a user part may be signed: hosts name the fields of signatures differently.
 _PUBLIC_BODY = (
     "iif(instr(coalesce(json_extract(body, '$.preview_image_url'), ''), '?')"
     " OR instr(coalesce(json_extract(body, '$.preview_image_url'), ''), '@'),"
     " json_remove(body, '$.preview_image_url'), body)"
 )
-#: The tables and columns of a snapshot; what is not here stays on the machine.
+#: The tables and columns that are copied into a snapshot.
 _TABLES: Mapping[str, str] = {
     "asset": "id, embed_code, inode, asset_type, status, created_at_s, updated_at_s, size, etag,"
     " last_modified, mtime_s, verified, missing, changed_in",
@@ -45,9 +45,9 @@ _SYNC_STATE = (
 
 
 class NewerListing(Exception):
-    """The catalog was synced after the snapshot, which would take it back.
+    """The catalog was synced after the snapshot, so a merge would restore an older state.
 
-    :ivar synced_at_s: when it was synced.
+    :ivar synced_at_s: when the catalog was synced.
     """
 
     def __init__(self, synced_at_s: float) -> None:
@@ -60,7 +60,7 @@ class DamagedSnapshot(Exception):
 
 
 def copy_library(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -> SyncState:
-    """Copy the library into an empty snapshot, as it is in one transaction; return its state.
+    """Copy the library into an empty snapshot, in one transaction; return the state of syncs.
 
     Nothing is copied before the first full sync is finished: see `SyncState.full_sync_at_s`.
     """
@@ -77,11 +77,11 @@ def copy_library(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -
 
 
 def merge(connection: sqlite3.Connection, snapshot: sqlite3.Connection, now_s: float) -> SyncResult:
-    """Make the library what it is in the snapshot.
+    """Replace the content of the library by that of the snapshot.
 
-    :param now_s: wall time; times of a clock that is ahead are taken for it.
-    :raises NewerListing: the library was synced after the snapshot; nothing is to be changed.
-    :raises DamagedSnapshot: likewise.
+    :param now_s: wall time; later times in the snapshot count as this time.
+    :raises NewerListing: the library was synced after the snapshot.
+    :raises DamagedSnapshot: the snapshot cannot be read to its end; undo the transaction.
     """
     try:
         theirs, labels = state.sync_state(snapshot), state.labels(snapshot)
@@ -161,7 +161,7 @@ def _stage(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -> None
 
 
 def _take_sizes(connection: sqlite3.Connection, snapshot: sqlite3.Connection, number: int) -> None:
-    """Take the results of probes, except where the library has one that still holds."""
+    """Take the results of probes, except where the library has one that is still valid."""
     connection.executemany(
         "UPDATE asset SET size = ?1, etag = ?2, last_modified = ?3, mtime_s = ?4, verified = ?5,"
         f" missing = ?6, changed_in = {number} WHERE embed_code = ?7 AND verified = 0"
@@ -195,7 +195,7 @@ def _take_names(connection: sqlite3.Connection, snapshot: sqlite3.Connection, nu
 
 
 def _take_captions(connection: sqlite3.Connection, snapshot: sqlite3.Connection) -> None:
-    """Take the captions of records that were not asked for here, or when they were older."""
+    """Take captions that were not fetched here, or were fetched here for an older record."""
     connection.executemany(
         "INSERT OR REPLACE INTO caption (asset_id, asked_of, kind, size, body)"
         " SELECT id, ?1, ?2, ?3, ?4 FROM asset a WHERE embed_code = ?5 AND NOT EXISTS"

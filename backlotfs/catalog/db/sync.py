@@ -55,11 +55,11 @@ class FullSync:
         self._db = db
         # The epoch of the file with the staged pages, which are lost with that file.
         self._epoch: int | None = None
-        # When the full sync began that the next page belongs to; None: the page begins one.
+        # When the full sync of the next page began; None: the next page begins a full sync.
         self._started_at_s: float | None = None
 
     def cursor(self) -> FullSyncCursor | None:
-        """The cursor of an interrupted full sync; one that is over a day old is abandoned."""
+        """The cursor of an interrupted full sync; a full sync over a day old is abandoned."""
 
         def work(connection: sqlite3.Connection) -> FullSyncCursor | None:
             self._epoch = self._db.epoch
@@ -67,14 +67,14 @@ class FullSync:
 
         cursor = self._db.read(work)
         self._started_at_s = None if cursor is None else cursor.started_at_s
-        # one from the future was begun under another clock
+        # a full sync with a start in the future was begun under another clock
         if cursor is None or 0 <= self._db.clock.now() - cursor.started_at_s < FULL_SYNC_LIFETIME_S:
             return cursor
         self.abandon()
         return None
 
     def staged(self) -> tuple[int, int]:
-        """The number of staged assets, and about how many bytes their pages had."""
+        """The number of staged assets, and the length of their stored record bodies."""
         return self._db.read(_staged)
 
     def add(self, assets: Sequence[Asset], next_page: str | None) -> int:
@@ -84,8 +84,8 @@ class FullSync:
 
         :returns: how many of the assets are new in this full sync.
         :raises FullSyncLost: the earlier pages are lost; this page was not stored.
-        :raises FullSyncTaken: likewise, because another process has finished or replaced it: its
-            lease ended while a page was awaited.
+        :raises FullSyncTaken: another process has finished or replaced the full sync, because the
+            lease ended during the wait for a page; this page was not stored.
         """
         now_s = self._db.clock.now()
 
@@ -108,11 +108,13 @@ class FullSync:
     def finish(self, *, doubt_empty: bool) -> SyncResult:
         """Merge the staged pages into the library and remove all other assets.
 
-        Do nothing if another mount has finished the full sync. Records that `apply` changed or
-        removed since the full sync began stay so.
+        Do nothing if another mount has finished the full sync. Changes and deletions that `apply`
+        made since the full sync began are kept.
 
-        :param doubt_empty: do not accept an empty library the first time, if it was not empty.
-        :raises EmptyListingDoubted: the library was not empty; the pages are deleted, it stays.
+        :param doubt_empty: whether an empty listing is not accepted the first time, if the library
+            is not empty.
+        :raises EmptyListingDoubted: the listing is empty for the first time; the staged pages are
+            deleted, and the library is unchanged.
         :raises FullSyncLost: the pages and the library are lost.
         :raises FullSyncTaken: the staged pages are those of another process.
         """
@@ -133,7 +135,10 @@ class FullSync:
         return result
 
     def _check(self) -> None:
-        """Inside the transaction, which runs again when it met damage: then in another epoch."""
+        """Check that the staged pages are still there; call it inside the transaction.
+
+        After damage the transaction runs again, in another epoch.
+        """
         begun_in, self._epoch = self._epoch, self._db.epoch
         if begun_in not in (None, self._epoch):
             self._epoch = None
@@ -149,9 +154,9 @@ def apply(
 ) -> SyncResult:
     """Apply an incremental sync: new and changed records, then deletions.
 
-    A deletion is applied only if it is later than the record's ``created_at`` and ``updated_at``:
-    an embed code that was used again stays. A record whose ``updated_at`` changed keeps its size,
-    ETag and mtime, but is no longer verified.
+    A deletion is applied only if it is not earlier than the record's ``created_at`` and
+    ``updated_at``, because an embed code may be used again. A record whose ``updated_at`` changed
+    keeps its size, ETag and mtime, but is no longer verified.
 
     :param synced_at_s: wall time of the sync's first request.
     """
@@ -229,7 +234,7 @@ def abandon(connection: sqlite3.Connection) -> None:
 def _finish(
     connection: sqlite3.Connection, now_s: float, *, doubt_empty: bool
 ) -> SyncResult | None:
-    """Merge the staged pages; None if the library is empty for the first time."""
+    """Merge the staged pages; None if the listing is empty for the first time and doubted."""
     cursor = _cursor(connection)
     if cursor is None:
         # Another mount has finished the full sync, or it was too old: nothing to do.
@@ -250,7 +255,7 @@ def _finish(
 
 
 def replace_by_staged(connection: sqlite3.Connection) -> SyncResult:
-    """Make the staged records the library: merge them, remove all other assets and the stage."""
+    """Merge the staged records into the library; remove all other assets and the staged pages."""
     number = generation(connection) + 1
     merged = _merge(connection, STAGED, number)
     doomed = [

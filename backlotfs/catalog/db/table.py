@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The assets of a library by columns: a million of them as objects would take twice the memory.
 
-A row is made (`AssetRow`) when somebody asks for one. The folders of a mount, its listings and the
-kernel's nodes have the inode numbers of assets only.
+An `AssetRow` is made only when it is needed. The folders of a mount, its listings and the kernel's
+nodes have only the inode numbers of assets.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 from backlotfs.catalog.db.rows import AssetRow, DamagedRecord, inode_of
 
-#: What `AssetTable.extend` takes, of a row of ``asset`` with its name. Texts that are needed only
-#: with the whole row are one: neither embed codes nor validators have control characters.
+#: The columns that `AssetTable.extend` takes, of ``asset`` with ``given_name``. Texts that are
+#: needed only with the whole row are joined by newlines, because neither embed codes nor validators
+#: have control characters.
 COLUMNS = (
     "inode, coalesce(name, ''),"
     " CAST(embed_code || char(10) || coalesce(last_modified, '') || char(10) || coalesce(etag, '')"
@@ -26,7 +27,7 @@ COLUMNS = (
     " (verified <> 0) + 2 * (missing <> 0) + 4 * (size < 0)"
 )
 _VERIFIED, _MISSING, _UNSIZED = 1, 2, 4
-#: So many assets are packed at a time, which takes 10 MB.
+#: Number of assets that are packed at a time, which takes 10 MB.
 _PART_ROWS = 100_000
 
 
@@ -47,7 +48,7 @@ class AssetTable:
         self._texts: list[bytes] = []
         self._kinds, self._flags = array("I"), array("B")
         self._kinds_known = _Numbered()
-        self._moved: dict[str, int] = {}  # embed codes whose inode numbers others have
+        self._moved: dict[str, int] = {}  # embed code → inode number, if `inode_of` was taken
         self.extend(map(_values, rows))
 
     @property
@@ -59,7 +60,7 @@ class AssetTable:
         )  # fmt: skip
 
     def extend(self, found: Iterable[tuple[Any, ...]]) -> None:
-        """Fill it with rows as `COLUMNS` has them. :raises DamagedRecord: a value is none."""
+        """Add rows in the form of `COLUMNS`. :raises DamagedRecord: a value is invalid."""
         values = tuple(zip(*found, strict=True))
         if not values:
             return
@@ -75,7 +76,7 @@ class AssetTable:
             raise DamagedRecord("a number of an asset is none, or a text is no UTF-8") from error
 
     def _distinct(self, inodes: Iterable[int], texts: Iterable[bytes]) -> list[int]:
-        """Move assets whose inode numbers others have to free ones: hardly ever called."""
+        """Give free inode numbers to assets whose numbers other assets have; rarely called."""
         found: dict[int, None] = {}
         for wanted, text in zip(inodes, texts, strict=True):
             inode = wanted
@@ -106,7 +107,7 @@ class AssetTable:
         return now
 
     def copy(self, kept: Sequence[bool] | None = None) -> AssetTable:
-        """Copy the table, or of it the assets at the positions where ``kept`` is true."""
+        """Copy the table, or only the assets at the positions where ``kept`` is true."""
         now = AssetTable()
         if kept is None:
             now.numbers = self.numbers.copy()
@@ -131,7 +132,7 @@ class AssetTable:
 
     @classmethod
     def unpacked(cls, parts: Iterator[bytes]) -> AssetTable:
-        """Make the table that was `packed`. :raises DamagedRecord: parts are missing."""
+        """Make the table from the parts of `packed`. :raises DamagedRecord: parts are missing."""
         now = cls()
         kinds, now._moved = json.loads(next(parts, b"[[], {}]"))
         now._kinds_known.update((tuple(kind), at) for at, kind in enumerate(kinds))
@@ -215,9 +216,9 @@ class AssetTable:
 
     @cached_property
     def to_probe(self) -> tuple[Sequence[int], Sequence[int]]:
-        """The positions of all never probed, and of those whose source may have been replaced.
+        """The positions of assets without a size, and of those whose source may be replaced.
 
-        Both newest first: what `assets.to_probe` finds in the database.
+        Both are sorted by age, the newest first, as by `assets.to_probe`.
         """
         flags, newest_last = self._flags, self._created_at_s.__getitem__
         waiting = sorted(compress(count(), map(_VERIFIED.__ne__, flags)), key=newest_last)[::-1]
@@ -254,7 +255,7 @@ class AssetTable:
 
 
 class _Numbered(dict[tuple[str, str], int]):
-    """Types with statuses, each with its number: a library has a handful of them."""
+    """Maps each pair of type and status to a number; a library has only a few pairs."""
 
     def __missing__(self, kind: tuple[str, str]) -> int:
         self[kind] = len(self)
@@ -266,7 +267,7 @@ def _code_in(text: bytes) -> str:
 
 
 def _values(row: AssetRow) -> tuple[Any, ...]:
-    """A row as `COLUMNS` has it."""
+    """The values of a row in the form of `COLUMNS`."""
     (
         code, inode, name, asset_type, status, created_at_s, updated_at_s, size, etag,
         last_modified, mtime_s, verified, missing,

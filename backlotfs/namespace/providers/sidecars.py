@@ -71,15 +71,15 @@ class Sidecars(ABC):
 
     @property
     def version(self) -> int:
-        """Never grows where each source has its sidecar; as `Provider.version`."""
+        """Always 0, because each source has its sidecar; see `Provider.version`."""
         return 0
 
     def may_add(self, name: str) -> bool:
-        """Each name with one of the suffixes; as `Provider.may_add`."""
+        """Whether a name has one of the suffixes; see `Provider.may_add`."""
         return name.endswith(self._suffixes)
 
     def digest(self, folder: Folder) -> int:  # noqa: ARG002  # each source has its sidecar
-        """Tells nothing: a sidecar comes and goes with its source; as `Provider.digest`."""
+        """Always 0, because each source has its sidecar; see `Provider.digest`."""
         return 0
 
     def find(self, path: str, namespace: Namespace) -> VirtualFile | None:
@@ -203,11 +203,11 @@ class CaptionSidecars(Sidecars):
 
     @property
     def version(self) -> int:
-        """Grows as captions are found and go; as `Provider.version`."""
+        """Grows when captions are found or removed; see `Provider.version`."""
         return self._captions.version
 
     def digest(self, folder: Folder) -> int:
-        """Which files have captions, and of which kind; as `Provider.digest`."""
+        """A digest of which files have captions, and of which kind; see `Provider.digest`."""
         total = 0
         inodes = list(folder.inodes())
         for code, inode in zip(folder.assets.codes(inodes), inodes, strict=True):
@@ -226,7 +226,7 @@ class CaptionSidecars(Sidecars):
         caption = self._captions.known(row.embed_code)
         if caption is None:
             raise NoSuchEntry(f"{row.name!r} has no captions")
-        # Not the row's time, because captions may not have been fetched since its last change.
+        # Not the row's time: the captions may have been fetched before the row's last change.
         return SidecarStat(caption.size, caption.mtime_s)
 
     def content(self, row: AssetRow) -> bytes:

@@ -3,9 +3,10 @@
 
 In the freedesktop.org thumbnail standard a folder may contain thumbnails of its files, in
 ``.sh_thumbnails/SIZE/``; the name of each is the md5 of the file's relative URI. A thumbnail is
-made from the asset's preview image at its lookup, because then its exact size is needed. If it
-cannot be made, for any reason, it does not exist: file managers ask for the thumbnail of every
-visible file, and need no error. A file or folder of the library named ``.sh_thumbnails`` hides it.
+made from the asset's preview image when `stat` is called, which needs its exact size. A
+thumbnail that cannot be made, for any reason, does not exist (ENOENT): file managers ask for the
+thumbnail of every visible file, and another error would not help them. A file or folder of the
+library named ``.sh_thumbnails`` hides the repository.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Pictures(Protocol):
         """The names of the sizes, which are the folders' names."""
 
     def named(self, name: str) -> Mapping[str, str]:
-        """What thumbnails of a file of this name are called → the relative URI that it is from."""
+        """Map the names of the thumbnails of a file of this name to the URIs they are made from."""
 
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
         """The bytes of a thumbnail. :raises NoSuchEntry: there is none, or not in time."""
@@ -104,11 +105,11 @@ class Thumbnails:
         return _Thumbnail(self, namespace, f"{place}/{name}", row, size, uri)
 
     def may_add(self, name: str) -> bool:
-        """Pictures come as files get preview images; as `Provider.may_add`."""
+        """Thumbnails are added when files get preview images; see `Provider.may_add`."""
         return name.endswith(".png")
 
     def digest(self, folder: Folder) -> int:  # noqa: ARG002  # every folder has a repository
-        """Tells nothing: a repository is always there; as `Provider.digest`."""
+        """Always 0, because every folder has a repository; see `Provider.digest`."""
         return 0
 
     def entries(
@@ -132,7 +133,8 @@ class Thumbnails:
             raise NoSuchEntry(f"{source_path!r} has no preview image")
         code, namespace = row.embed_code, thumbnail.namespace
         if namespace.lacks_size(row) and self._probes.seconds_until(code) > 0:
-            # The size may take an hour, and the kernel locks the folder meanwhile.
+            # The size may take an hour, and the caller would wait for it. With fusepy the kernel
+            # would also lock the folder meanwhile.
             self._probes.prioritize([row])
             raise NoSuchEntry(f"the size of {source_path!r} is not known yet")
         try:
@@ -188,9 +190,10 @@ class _Repository(VirtualFolder):
         return _inode(repository, self.size) if self.size else repository
 
     def attributes(self) -> Attributes:
-        """The attributes, with the time of the folder whose files it is for.
+        """The attributes, with the time of the folder that the repository belongs to.
 
-        A folder of pictures is also as new as the newest record: a first preview image touches it.
+        A size folder is at least as new as the newest record of that folder, because a first
+        preview image updates the record.
         """
         mtime_s = self.namespace.folder_time(self.folder)
         if self.size:
