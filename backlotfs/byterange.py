@@ -18,14 +18,14 @@ class ByteRange(NamedTuple):
         return max(0, self.stop - self.start)
 
     def clamped(self, size: int) -> ByteRange:
-        """The part of it that lies within an object of ``size`` bytes."""
+        """The part of the range that lies within an object of ``size`` bytes."""
         start = min(max(0, self.start), size)
         return ByteRange(start, min(max(start, self.stop), size))
 
     def header(self) -> str:
         """Value of an HTTP ``Range`` header (whose end is inclusive).
 
-        :raises ValueError: for an empty range, which HTTP cannot say.
+        :raises ValueError: the range is empty, which HTTP cannot express.
         """
         if self.stop <= self.start:
             raise ValueError(f"an empty range cannot be asked for: {self.start}-{self.stop}")

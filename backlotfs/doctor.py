@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks each precondition of a mount, one by one, and names the command that fixes it.
+"""Checks each precondition of a mount, and names the command that fixes what is missing.
 
-A check looks at one thing and never raises: it gives a `Finding`. First come those of the system,
-then those of the cache folder, then those of the API and of one source.
+A check looks at one precondition and returns a `Finding`. `cli.doctor` runs the checks of the
+system first, then those of the cache folder, then those of the API and of one source.
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.trusted_paths import UntrustedPath, check_folder
 
 OLDEST_PYTHON = (3, 11)
-#: Connections, slabs of the disk tier and sockets of a busy mount stay well below.
+#: Enough open files: a busy mount has fewer connections, cache files and sockets in total.
 ENOUGH_FILES = 1024
-#: Where mount(8) looks for what makes a mount of another type, and nowhere else.
+#: The folders where mount(8) looks for the helper of a file system type.
 _HELPERS = "/sbin:/usr/sbin"
-#: With less, hardly a block is kept over restarts.
+#: With less free disk space, few blocks are kept over restarts.
 LITTLE_BYTES = GIB
-#: To connect, and for one byte of a source.
+#: Time limit for a connection through the proxy, and for one to the API's host with TLS.
 ANSWER_S = 8.0
-#: A clock this far off is reported; signatures live for minutes.
+#: A larger difference of the clocks is reported; signatures are valid for minutes.
 SKEW_S = 30.0
-#: A certificate that ends sooner is reported.
+#: A certificate that expires in fewer days is reported.
 CERTIFICATE_DAYS = 14
-#: Assets whose source is tried, should the first have none: each costs a call of the API.
+#: Largest number of assets that are tried until one has a source: each costs a call of the API.
 SOURCES_TRIED = 3
 _SET_CLOCK = "sudo timedatectl set-ntp true"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Verdict(StrEnum):
-    """The result of one check: a mount works, works with a limit, or fails."""
+    """The result of one check: a mount works, works with a limitation, or fails."""
 
     OK = "ok"
     NOTE = "note"
@@ -87,12 +87,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found of one precondition.
+    """The result of a check, with details.
 
-    :ivar check: its name, the same in every release.
+    :ivar check: name of the check, the same in every release.
     :ivar detail: what was found, in a few words.
-    :ivar remedy: the command, or the step, that fixes it.
-    :ivar exit_code: what a mount would exit with because of it; 0 unless it failed.
+    :ivar remedy: the command or the step that fixes the problem; None: there is none.
+    :ivar exit_code: exit code of a mount that fails because of this; 0 unless the check failed.
     """
 
     check: str
@@ -108,7 +108,7 @@ def fine(check: str, detail: str) -> Finding:
 
 
 def note(check: str, detail: str, remedy: str | None = None) -> Finding:
-    """Make a finding of a limit with which a mount works."""
+    """Make a finding of a limitation: a mount works in spite of it."""
     return Finding(check, Verdict.NOTE, detail, remedy)
 
 
@@ -120,7 +120,10 @@ def failed(
 
 
 def failed_by(check: str, error: BacklotError, remedy: str | None = None) -> Finding:
-    """Make a finding from an error, whose message has the remedy after a semicolon."""
+    """Make a finding from an error.
+
+    :param remedy: None: the part of the error's advice after the semicolon.
+    """
     detail, _, said = error.advice().partition("; ")
     return Finding(check, Verdict.FAILED, detail, remedy or said or None, error.exit_code)
 
@@ -136,8 +139,8 @@ def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
 def check_libfuse(binding: str) -> Finding | None:
     """Check that fusepy and libfuse 2 can be loaded.
 
-    :param binding: one of `FUSE_BINDINGS`, as the profile asks for it.
-    :returns: None: this binding needs neither.
+    :param binding: one of `FUSE_BINDINGS`, from the profile or the default.
+    :returns: None: this binding needs neither of them.
     """
     if uses_session(binding):
         return None
@@ -153,7 +156,7 @@ def check_libfuse(binding: str) -> Finding | None:
 
 
 def check_device(device: Path = Path("/dev/fuse")) -> Finding:
-    """Check that the device can be opened; a container may show it and still forbid it."""
+    """Check that the device can be opened; a container may have it but forbid to open it."""
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -184,10 +187,10 @@ def check_device(device: Path = Path("/dev/fuse")) -> Finding:
 
 
 def check_fusermount(*, is_root: bool, path: str | None = None, mtab: Path = Path(MTAB)) -> Finding:
-    """Check that the helper that mounts for ordinary users is there and setuid root.
+    """Check that the helper that mounts for ordinary users is installed and setuid root.
 
-    :param path: where to look instead of ``PATH``.
-    :param mtab: the table that the helper reads to unmount.
+    :param path: a search path to use instead of ``PATH``.
+    :param mtab: the mount table that the helper reads to unmount.
     """
     found = shutil.which("fusermount3", path=path) or shutil.which("fusermount", path=path)
     if found is None:
@@ -207,9 +210,9 @@ def check_fusermount(*, is_root: bool, path: str | None = None, mtab: Path = Pat
 def check_allow_other(
     *, is_root: bool, wanted: bool, conf: Path = Path("/etc/fuse.conf")
 ) -> Finding:
-    """Check that an ordinary user may let others into a mount.
+    """Check that an ordinary user may allow other users to access a mount.
 
-    :param wanted: the profile asks for ``allow_other``.
+    :param wanted: whether the profile has the option ``allow_other``.
     """
     try:
         text = conf.read_text("utf-8", "replace")
@@ -246,9 +249,9 @@ def check_passthrough(
 ) -> Finding:
     """Check whether the kernel can read files of the disk cache itself.
 
-    :param cache_dir: the folder of the cache; None: it is not known.
-    :param may: whether this process may ask for it; found out unless given.
-    :param release: the kernel's, as ``uname -r`` shows it; this machine's unless given.
+    :param cache_dir: the folder of the cache; None: the folder is not checked.
+    :param may: whether this process may request passthrough; None: find out.
+    :param release: release of the kernel, as ``uname -r`` shows it; None: of this machine's kernel.
     """
     found = re.match(r"(\d+)\.(\d+)", platform.release() if release is None else release)
     if found is None or (int(found[1]), int(found[2])) < (6, 9):
@@ -273,7 +276,7 @@ def check_passthrough(
 def check_open_files(limit: int | None = None) -> Finding:
     """Check how many files and connections a mount may have open.
 
-    :param limit: the soft limit; the process's own unless given.
+    :param limit: the soft limit; None: that of this process.
     """
     if limit is None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -288,7 +291,7 @@ def check_open_files(limit: int | None = None) -> Finding:
 
 
 def check_mount_helper(path: str = _HELPERS) -> Finding:
-    """Check that ``mount -t backlotfs`` and a line of fstab find the helper."""
+    """Check that mount(8) finds the helper, for ``mount -t backlotfs`` and for fstab."""
     found = shutil.which("mount.backlotfs", path=path)
     if found is None:
         return note(
@@ -316,7 +319,7 @@ def check_updatedb(conf: Path = Path("/etc/updatedb.conf")) -> Finding:
 
 
 def check_proxy(account: Account, environ: Mapping[str, str]) -> Finding:
-    """Check that the proxy connects to the API; without one, that no variable names one."""
+    """Check that the proxy connects to the API; without a proxy, that no variable names one."""
     parts = urlsplit(account.api_url)
     host = parts.hostname or ""
     if account.proxy is not None:
@@ -337,7 +340,7 @@ def check_proxy(account: Account, environ: Mapping[str, str]) -> Finding:
 
 
 def check_place(mountpoint: Path) -> Finding:
-    """Check that a library can be mounted there."""
+    """Check that a library can be mounted on ``mountpoint``."""
     place = resolved(mountpoint)
     try:
         check_mountpoint(place)
@@ -347,7 +350,7 @@ def check_place(mountpoint: Path) -> Finding:
 
 
 def check_cache_folder(folder: Path) -> Finding:
-    """Check that a mount can keep its cache there; nothing but a temporary file is made."""
+    """Check that a mount can keep its cache in ``folder``; only a temporary file is made."""
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -387,7 +390,7 @@ def check_cache_folder(folder: Path) -> Finding:
 
 
 def check_saved_urls(settings: MountSettings) -> Finding:
-    """Tell whether a mount with these settings keeps presigned URLs over restarts, and why."""
+    """Report whether a mount with these settings keeps presigned URLs over restarts, and why."""
     if settings.keeps_urls:
         where = settings.cache_dir / "urls"
         return fine("signed URLs", f"kept in {where} over restarts (--no-keep-urls: not)")
@@ -401,7 +404,7 @@ def check_saved_urls(settings: MountSettings) -> Finding:
 
 
 def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
-    """Check TLS, API, clock and source, in this order, until one makes the next pointless."""
+    """Check TLS, API, clock and source, in this order; stop at the first failure."""
     tls = check_tls(account)
     yield tls
     if tls.exit_code:
@@ -430,7 +433,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
 
 
 def check_tls(account: Account) -> Finding:
-    """Check that the host's certificate is trusted, and for how long."""
+    """Check that the certificate of the API's host is trusted, and how long it is valid."""
     parts = urlsplit(account.api_url)
     host = parts.hostname or ""
     if parts.scheme != "https":
@@ -465,7 +468,7 @@ def check_tls(account: Account) -> Finding:
 
 
 def check_clock(skew_s: float) -> Finding:
-    """Check this machine's clock; ``skew_s`` is the server's time minus ours."""
+    """Check this machine's clock; ``skew_s`` is the server's time minus this machine's."""
     if abs(skew_s) < SKEW_S:
         return fine("clock", f"within {max(1, round(abs(skew_s)))} s of the API's")
     word = "behind" if skew_s > 0 else "ahead of"
@@ -473,7 +476,10 @@ def check_clock(skew_s: float) -> Finding:
 
 
 def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str]) -> Finding:
-    """Check that a source host answers ranges, by the first of ``codes`` that has a source."""
+    """Check that a source host answers requests for ranges.
+
+    The check uses the first of ``codes`` that has a source.
+    """
     policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
     dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
     connections = ConnectionPool(dialer, user_agent=USER_AGENT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error of backlotfs; each class knows the errno an application sees and the exit code.
+"""Every error of backlotfs, with the errno that an application gets, and the exit code.
 
 ::
 
@@ -11,32 +11,33 @@
     ├── ReadOnlyFilesystem        EROFS
     ├── NotSupported              ENOTSUP    xattr names outside ``user.*``
     ├── NoAttribute               ENODATA    an xattr the asset does not have
-    ├── SizeUnknown               EAGAIN     no size yet, and the caller is not to wait for it
+    ├── SizeUnknown               EAGAIN     no size yet, and the caller does not wait for it
     ├── SourceMissing             ENODATA    the asset has no source, or a null URL
-    ├── SourceGone                ENOENT     the object behind the source URL is gone (404)
-    ├── SourceDenied              EACCES     403 that a refreshed URL does not cure
-    ├── ContentChanged            ESTALE     not the bytes this handle was opened on
-    ├── Interrupted               EINTR      the waiting process was killed, or we are stopping
+    ├── SourceGone                ENOENT     no object at the source URL (404, 410)
+    ├── SourceDenied              EACCES     403 or 401, also for a new URL
+    ├── ContentChanged            ESTALE     the source is another version than the open one
+    ├── Interrupted               EINTR      the waiting process was killed, or the mount ends
     ├── DeadlineExceeded          ETIMEDOUT  4
-    │   └── FastFail              ETIMEDOUT  4   at once, for a process that scans
-    ├── RemoteUnavailable         EIO        4   reset, silent, 5xx: retries spent
+    │   └── FastFail              ETIMEDOUT  4   without a wait, see `kernel.deadlines`
+    ├── RemoteUnavailable         EIO        4   reset, no answer or 5xx, after all retries
     │   ├── HostUnreachable       EIO        4   no connection: refused, no route, DNS, TLS
-    │   │   ├── LastingFailure    EIO        4   the same, and the next attempt would fail too
-    │   │   └── CircuitOpen       EIO        4   the same a moment ago: not tried again yet
-    │   ├── AnswerTimedOut        EIO        4   connected, and no answer within the limit; 504
-    │   ├── HostBusy              EIO        4   too many requests wait for its answers already
-    │   └── RateLimited           ETIMEDOUT  4   429; carries ``retry_after_s``
+    │   │   ├── LastingFailure    EIO        4   no connection; another attempt would fail too
+    │   │   └── CircuitOpen       EIO        4   no connection lately; not tried again yet
+    │   ├── AnswerTimedOut        EIO        4   connected, but no answer within the limit; 504
+    │   ├── HostBusy              EIO        4   too many requests already wait for this host
+    │   └── RateLimited           ETIMEDOUT  4   429; has ``retry_after_s``
     ├── CredentialsRefused        EACCES     3
-    │   └── ClockSkewed           EACCES     3   our ``expires`` was already past for the server
-    ├── ProtocolViolation         EIO        1   HTML for JSON, a URL that is none …
-    │   └── InvalidRangeResponse  EIO        1   a source host's: place, length … are not certain
-    │       └── RangesUnsupported EIO        1   it sends whole sources, and is known for it
+    │   └── ClockSkewed           EACCES     3   a new ``expires`` is past by the server's clock
+    ├── ProtocolViolation         EIO        1   HTML instead of JSON, an invalid URL …
+    │   └── InvalidRangeResponse  EIO        1   perhaps other bytes than the requested range
+    │       └── RangesUnsupported EIO        1   the host always sends whole sources
     ├── SettingsError             EINVAL     2
-    ├── CacheUnusable             EIO        2   the disk cache's folder; the mount goes on without
+    ├── CacheUnusable             EIO        2   the folder of the disk cache; mounts do without it
     ├── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
-    └── CommandFailed             EIO            exits with the code of the error behind it
+    └── CommandFailed             EIO            has the exit code of the error that caused it
 
-No message ever holds a secret or a signed URL: name assets by embed code, hosts by host name.
+No message contains a secret or a signed URL: messages name assets by their embed codes, and hosts
+by their names.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class BacklotError(Exception):
     """The base class; ``str()`` is one sentence for a terminal or a log line.
 
     :cvar errno: errno of a FUSE operation that ends with this error.
-    :cvar quiet: the reason is in the log already; one line per occurrence would flood it.
+    :cvar quiet: whether occurrences are logged at debug only, because they can be very many.
     :cvar exit_code: exit code of a command that ends with this error.
-    :cvar remedy: what to do, unless the sentence itself says it after a semicolon.
-    :cvar transient: whether another attempt may succeed; `http.backoff` makes one.
+    :cvar remedy: what to do; not used if the sentence itself says so after a semicolon.
+    :cvar transient: whether another attempt may succeed; if so, `http.backoff` makes one.
     """
 
     errno: ClassVar[int] = errno.EIO
@@ -62,7 +63,7 @@ class BacklotError(Exception):
     remedy: ClassVar[str] = ""
 
     def advice(self) -> str:
-        """The line for the user of a command: what happened; what to do."""
+        """The line for the user of a command: what happened, a semicolon, and what to do."""
         sentence = str(self)
         if not self.remedy or "; " in sentence:
             return sentence
@@ -100,7 +101,7 @@ class ReadOnlyFilesystem(BacklotError):
 
 
 class NotSupported(BacklotError):
-    """The operation is not supported, such as extended attributes outside ``user.*``."""
+    """The operation is not supported: for example, an extended attribute outside ``user.*``."""
 
     errno = errno.ENOTSUP
 
@@ -125,13 +126,13 @@ class SourceMissing(BacklotError):
 
 
 class SourceGone(BacklotError):
-    """The source host answers 404, also for a fresh URL."""
+    """The source host answers 404 or 410, also for a new URL."""
 
     errno = errno.ENOENT
 
 
 class SourceDenied(BacklotError):
-    """The source host answers 403, also for a fresh URL."""
+    """The source host answers 403 or 401, also for a new URL."""
 
     errno = errno.EACCES
 
@@ -156,16 +157,20 @@ class DeadlineExceeded(BacklotError):
 
 
 class FastFail(DeadlineExceeded):
-    """A process whose last operations all timed out fails at once."""
+    """An operation fails without a wait, because it would probably time out or too many wait.
+
+    The last waits of its process all timed out, or the number of waiting operations is at its
+    limit.
+    """
 
     quiet = True
 
 
 class RemoteUnavailable(BacklotError):
-    """A host could not be reached or kept failing: refused, reset, DNS, TLS, 5xx.
+    """A host could not be reached or failed at each attempt: refused, reset, DNS, TLS, 5xx.
 
-    :ivar status: the last HTTP status, or None when there was no answer.
-    :ivar retry_after_s: seconds until the host may be asked again; None when nothing says so.
+    :ivar status: the last HTTP status; None: there was no answer.
+    :ivar retry_after_s: seconds until the host may be asked again; None: not known.
     """
 
     exit_code = 4
@@ -181,33 +186,33 @@ class RemoteUnavailable(BacklotError):
 
 
 class HostUnreachable(RemoteUnavailable):
-    """No connection to a host: refused, no route, DNS, TLS, or not in time."""
+    """No connection to a host could be made: refused, no route, DNS, TLS, or time limit."""
 
 
 class LastingFailure(HostUnreachable):
-    """No connection, and another attempt will not change that: bad certificate, unknown name."""
+    """No connection, and another attempt would fail too: bad certificate, unknown name."""
 
     transient = False
 
 
 class CircuitOpen(HostUnreachable):
-    """No connection was tried, as the last ones failed and the next is due in a moment."""
+    """No connection was tried: the last attempts failed, and the next one is due a little later."""
 
 
 class HostBusy(RemoteUnavailable):
-    """A source host leaves so many requests waiting that no other is sent to it now."""
+    """So many requests wait for a source host that no further one is sent to it now."""
 
     transient = False
 
 
 class AnswerTimedOut(RemoteUnavailable):
-    """The API accepted the request and did not answer in time; or a gateway's 504."""
+    """The API was reached but did not answer in time, or a gateway answered 504."""
 
     remedy = "is the address right? if this API is slow, raise --api-timeout"
 
 
 class RateLimited(RemoteUnavailable):
-    """The API's credits are used up (429), and waiting for more took too long."""
+    """The API's credits are used up (429), and the call got none within its time limit."""
 
     errno = errno.ETIMEDOUT
     remedy = "try again then, or see what else uses the account"
@@ -226,23 +231,23 @@ class CredentialsRefused(BacklotError):
 
 
 class ClockSkewed(CredentialsRefused):
-    """The API takes a new request for expired: this machine's clock is behind."""
+    """The API treats a new request as expired, because this machine's clock is wrong."""
 
     remedy = "set it: timedatectl set-ntp true"
 
 
 class ProtocolViolation(BacklotError):
-    """An answer does not follow the protocol; nothing of it was used."""
+    """An answer does not follow the protocol; no part of the answer was used."""
 
 
 class InvalidRangeResponse(ProtocolViolation):
-    """A source host answered a ranged GET, and its bytes are not certain to be the wanted ones."""
+    """A source host answered a GET of a range, but perhaps with other bytes than the range."""
 
     transient = True
 
 
 class RangesUnsupported(InvalidRangeResponse):
-    """A source host always answers a range with the whole object, and the range is far inside."""
+    """A source host always sends the whole object, and the range starts far from its beginning."""
 
     transient = False
 
@@ -255,25 +260,25 @@ class SettingsError(BacklotError):
 
 
 class CacheUnusable(BacklotError):
-    """The folder of the disk cache cannot be used; the message says why."""
+    """The folder of the disk cache cannot be used; the message contains the reason."""
 
     exit_code = 2
 
 
 class FuseUnusable(BacklotError):
-    """The mount cannot be made here; the message says what to do."""
+    """Nothing can be mounted here; the message says what to do."""
 
     exit_code = 5
 
 
 class CommandFailed(BacklotError):
-    """A command failed with the exit code of the error behind it."""
+    """A command failed. Its exit code is that of the error that caused the failure."""
 
     def __init__(self, message: str, exit_code: int = BacklotError.exit_code) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]  # per instance, unlike its siblings
+        self.exit_code = exit_code  # type: ignore[misc]  # here an instance has its own
 
 
 def install_extra(name: str) -> str:
-    """How to install an optional part, for both ways of installing backlotfs."""
+    """The commands that install an extra: for an installation by pip, and for one by make."""
     return f"pip install 'backlotfs[{name}]', or in the checkout: sudo make install EXTRAS={name}"

@@ -17,8 +17,9 @@ The rules are those of sshd's StrictModes:
   decides which owners and modes are shown there.
 * A symbolic link is followed if it belongs to root or to this user; its target is checked too.
 * Missing folders are made, with mode 0700, if the caller asks for it.
-* A file is opened relative to its checked folder. It must be a regular file of this user with one
-  name: no FIFO, no device, no second hard link.
+* A file is opened relative to its checked folder. A file that is written must be a regular file of
+  this user with one name: no FIFO, no device, no second hard link. Only a log may be a device. A
+  secret may belong to root and may have several names, but only its owner may have permissions.
 
 Modes are set on the descriptor that was checked, never by path. Any thread may call any function.
 """
@@ -37,7 +38,7 @@ import stat
 import time
 from pathlib import Path
 
-#: Most links that are followed in one path; the kernel has the same limit.
+#: Largest number of links that are followed in one path; the kernel has the same limit.
 _MAX_LINKS = 40
 #: Larger profiles and secrets are refused.
 _MAX_SECRET_BYTES = 2**20
@@ -50,7 +51,7 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 #: The options of a FUSE mount; the kernel itself writes the user that opened the device.
 _FUSE_OPTIONS = r"(?:[^ \n]*,)?user_id=(?P<user>\d+)(?:,|$)"
-#: Paths of descriptors that this process was started with; they have no folder to check.
+#: Paths of open descriptors. Their folders are not checked.
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/self/fd)/(\d{1,6})\Z")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
@@ -62,7 +63,7 @@ _CACHEDIR_TAG = (
 
 
 class UntrustedPath(PermissionError):
-    """Another user could have made or replaced a path; the message says why and what to run."""
+    """Another user could have made or replaced a path; the message says why, and what to do."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.EPERM, sentence)
@@ -73,7 +74,7 @@ class UntrustedPath(PermissionError):
 
 
 def check_folder(path: Path) -> None:
-    """Check the path of a folder, as far as it exists.
+    """Check those folders of a path that exist.
 
     :raises UntrustedPath: another user can replace a part of the path.
     :raises OSError: the path cannot be read.
@@ -86,19 +87,21 @@ def open_folder(path: Path, *, make: bool) -> int:
     """Open a folder that only root and this user can change; return an ``O_PATH`` descriptor.
 
     :param make: make the folder and its missing parents, with mode 0700.
-    :raises UntrustedPath: another user can change it.
-    :raises OSError: it is missing, or cannot be made.
+    :raises UntrustedPath: another user can change the folder.
+    :raises OSError: the folder is missing, or cannot be made.
     """
     folder, _, _ = _walk(path, make=make, whole=True)
     return folder
 
 
 def open_private_folder(path: Path, *, make: bool, tighten: bool = False) -> int:
-    """Open a folder of this user that no other user can enter, for reading. It must not be a link.
+    """Open for reading a folder of this user for which other users have no permissions.
+
+    The path must not be a link.
 
     :param make: make the folder and its missing parents, with mode 0700.
-    :param tighten: remove the permissions of others, if they could only read.
-    :raises UntrustedPath: others can enter it. :raises OSError: see `open_folder`.
+    :param tighten: remove the permissions of others, if they cannot write to the folder.
+    :raises UntrustedPath: others have permissions. :raises OSError: see `open_folder`.
     """
     parent, where, name = _walk(path, make=make, whole=False)
     try:
@@ -146,7 +149,7 @@ def open_log(path: Path) -> int:
 
 
 def make_cache_tag(folder: int, path: Path) -> None:
-    """Write the tag that keeps backup programs out. :raises OSError: it cannot be written."""
+    """Write the tag by which backup programs skip a cache. :raises OSError: this failed."""
     name = "CACHEDIR.TAG"
     with open(open_own_file(name, os.O_RDWR, folder, str(path / name)), "r+b") as tag:
         if tag.read() != _CACHEDIR_TAG:
@@ -162,7 +165,7 @@ def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bo
     :param folder: descriptor of the folder.
     :param whole: path of the file, for messages.
     :param devices: accept character devices of root and of this user.
-    :raises UntrustedPath: it is another kind of file, or another user has a part in it.
+    :raises UntrustedPath: it is another kind of file, or another user could have made or used it.
     """
     while True:
         with contextlib.suppress(FileExistsError):
@@ -171,7 +174,7 @@ def open_own_file(name: str, flags: int, folder: int, whole: str, *, devices: bo
         try:
             found = os.open(name, _LOOK, dir_fd=folder)
         except FileNotFoundError:
-            continue  # removed since the line above
+            continue  # it was removed after the attempt to create it
         try:
             status = os.fstat(found)
             if stat.S_ISDIR(status.st_mode):
@@ -208,8 +211,8 @@ def read_secret(path: Path) -> bytes:
     An open descriptor (``/dev/fd/63``, made by ``<(…)`` in a shell) may be a pipe, which is read to
     its end, for at most 30 s.
 
-    :raises UntrustedPath: another user can do so, or it is not a regular file.
-    :raises OSError: it cannot be read, is too large, or does not end in time.
+    :raises UntrustedPath: another user can do one of these, or the path is not a regular file.
+    :raises OSError: the file cannot be read or is too large, or the pipe does not end in time.
     """
     given = _given_descriptor(path)
     if given is not None:
@@ -234,7 +237,7 @@ def read_secret(path: Path) -> bytes:
                     f"{path} belongs to another user; make it yours: "
                     f"chown {os.geteuid()} {_quoted(path)}"
                 )
-            # stricter than for the folders above: no member of a group may replace a secret
+            # For the folder of a secret the check is stricter: no group may write to it.
             _check_writers(os.stat(_proc(folder)), where, group_may=False)
             return _read_all(os.open(_proc(found), os.O_RDONLY | os.O_CLOEXEC))
         finally:
@@ -244,7 +247,7 @@ def read_secret(path: Path) -> bytes:
 
 
 def read_regular(path: Path, *, folder: int | None = None) -> bytes:
-    """Read a whole regular file, at most 1 MiB, that others may read too. It must not be a link.
+    """Read a whole regular file, at most 1 MiB; others may read it too. It must not be a link.
 
     :param folder: descriptor of the folder that ``path`` is relative to.
     :raises OSError: it is not a regular file, or cannot be read.
@@ -260,7 +263,7 @@ def read_regular(path: Path, *, folder: int | None = None) -> bytes:
 def open_place(path: Path, *, make: bool) -> tuple[int, str]:
     """Open the folder of a file; return an ``O_PATH`` descriptor, and the name of the file in it.
 
-    If the path is a link, it is the folder and name of the link's target.
+    If the path is a link, both are those of the link's target.
 
     :param make: make missing folders, with mode 0700.
     :raises UntrustedPath: another user could replace the file. :raises OSError: see `open_folder`.
@@ -414,7 +417,7 @@ def _check_writers(status: os.stat_result, where: str, *, group_may: bool = True
 
 
 def _nobody_else_in_group(status: os.stat_result, where: str) -> bool:
-    """Whether nobody but the folder's owner is in its group; for root: no person at all."""
+    """Whether a folder's group has no other member than its owner; for root's: no person."""
     with contextlib.suppress(OSError):
         if os.getxattr(where, "system.posix_acl_access"):
             return False

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads numbers from untrusted text.
 
-``int()`` raises ValueError beyond 4300 digits, takes time that grows with the square of their
-number below that, and accepts signs, underscores, white space and digits of any script. What comes
-from the network (headers, URLs, XML, JSON) goes through these functions instead. Pure.
+``int()`` raises ValueError for more than 4300 digits. For fewer digits, its time grows with the
+square of their number. It also accepts signs, underscores, white space and digits of any script. So
+numbers from the network (headers, URLs, XML, JSON) are read by these functions instead. Pure.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from __future__ import annotations
 import math
 import re
 
-#: What no number of an answer is beyond.
+#: Upper limit of the numbers in answers.
 LARGEST = 2**63 - 1
-#: Digits of the longest whole number that is read: those of 2 ** 63.
+#: Largest number of digits without leading zeros: `LARGEST` has as many.
 MOST_DIGITS = 19
 _WHOLE = re.compile(rf"0*([0-9]{{1,{MOST_DIGITS}}})", re.ASCII)
 _DECIMAL = re.compile(rf"0*([0-9]{{1,{MOST_DIGITS}}}(?:\.[0-9]{{1,{MOST_DIGITS}}})?)", re.ASCII)
-#: Leading zeros are allowed, but not a megabyte of them.
+#: Longest text that is read. It limits the leading zeros, which are allowed.
 _MOST_CHARACTERS = 64
 
 
 def whole_number(text: str | None, *, most: int = LARGEST) -> int | None:
     """The value of ASCII digits, at most ``most``; None for anything else.
 
-    White space around them is ignored, a sign is not.
+    Spaces and tabs around the digits are ignored. A sign is not allowed.
     """
     match = _match(_WHOLE, text)
     number = int(match[1]) if match else None
@@ -32,9 +32,9 @@ def whole_number(text: str | None, *, most: int = LARGEST) -> int | None:
 
 
 def decimal_number(text: str | None, *, most: float = math.inf) -> float | None:
-    """The value of ASCII digits with or without a fraction, at most ``most``; None for the rest.
+    """The value of ASCII digits with or without a fraction, at most ``most``; else None.
 
-    Never negative, infinite or "not a number".
+    The value is never negative, infinite or NaN.
     """
     match = _match(_DECIMAL, text)
     number = float(match[1]) if match else None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The events of a mount's log: names and fields that programs can rely on.
 
-One line is one event. The text log has its sentence; the JSON log has its name and fields as well.
-`docs/logs.md` lists all events, and a test compares the two. Other lines have no name and the level
-debug: they are for debugging backlotfs itself.
+One line is one event. A text log has the event's sentence; a JSON log has its name and fields as
+well. `docs/logs.md` lists all events, and a test compares this list with the module. Log lines that
+are not events have no name and the level debug: they are for debugging backlotfs itself.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _ERROR, _CRITICAL = logging.ERROR, logging.CRITICAL
 class Event:
     """One kind of log line.
 
-    :ivar name: stays the same in all releases.
-    :ivar level: the usual level, of `logging`.
+    :ivar name: the same in all releases.
+    :ivar level: the usual level, a number of `logging`.
     :ivar text: the sentence, with ``{field}`` for the value of a field.
-    :ivar every_s: equal lines are written once in this time; None: as `output.RepeatFilter` says.
+    :ivar every_s: equal lines are written once in this time; None: the default of
+        `output.RepeatFilter`.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Event:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The field names in the order of the sentence."""
+        """The names of the fields, in their order in the sentence."""
         named = [name for _, name, _, _ in string.Formatter().parse(self.text) if name]
         return tuple(dict.fromkeys(named))
 
@@ -51,7 +52,7 @@ class Event:
         """Write the line. Thread-safe.
 
         :param log: logger of the calling module.
-        :param at: another level than the usual one.
+        :param at: a level to use instead of the usual one.
         :param failure: an exception whose traceback is written too.
         :param fields: a value for each of `fields`; objects become JSON in the sentence.
         """
@@ -78,7 +79,7 @@ def _as_text(value: object) -> object:
     return value
 
 
-# The mount's life.
+# Start, state and end of a mount.
 LISTING: Final = Event("listing", _INFO, "listing the library {source} for the first time")
 MOUNTED: Final = Event(
     "mounted", _INFO, "mounted {source} on {mountpoint}: {assets} assets (backlotfs {version})"
@@ -126,7 +127,7 @@ CONTROL_OFF: Final = Event(
 )
 COMMAND_FAILED: Final = Event("command-failed", _ERROR, "a control command failed: {command}")
 
-# What applications meet.
+# Errors that applications get.
 OPERATION_FAILED: Final = Event("operation-failed", _WARNING, "{operation}: {errno}: {reason}")
 OPERATION_CRASHED: Final = Event(
     "operation-crashed", _ERROR, "{operation} failed unexpectedly: {kind}"

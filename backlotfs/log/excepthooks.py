@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Uncaught exceptions are logged redacted, and core files are disabled.
 
-Python writes uncaught exceptions unredacted to stderr: the text of a library's exception may
-contain a signed URL, and a mount in the background has no stderr. `faulthandler` is safe: it writes
-files, lines and function names, never values.
+By default, Python writes uncaught exceptions unredacted to stderr. But the text of a library's
+exception may contain a signed URL, and the stderr of a mount in the background is ``/dev/null``.
+`faulthandler` is safe: it writes files, lines and function names, never values.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def reported(*expected: type[Exception]) -> Iterator[None]:
-    """While inside, log each uncaught exception of any thread as one redacted record.
+    """Within the context, log each uncaught exception of any thread as one redacted record.
 
-    An exception of the body ends the command with exit code 1.
+    An exception of the body, if not ``expected``, ends the command with exit code 1.
 
     :param expected: exceptions of the body that are passed on to the caller.
     :raises SystemExit: the body raised another exception.
@@ -39,7 +39,7 @@ def reported(*expected: type[Exception]) -> Iterator[None]:
         yield
     except expected:
         raise
-    except Exception as error:  # noqa: BLE001  # the last place to catch it
+    except Exception as error:  # noqa: BLE001  # nothing after this catches it
         _tell("the command", type(error), error, error.__traceback__)
         raise SystemExit(1) from None
     finally:
@@ -59,7 +59,7 @@ def _of_thread(args: Any) -> None:
 
 
 def _unraisable(args: Any) -> None:
-    # without the object's repr, which may contain anything
+    # The repr of the object is left out, because it may contain a secret.
     _tell(args.err_msg or "a finaliser", args.exc_type, args.exc_value, args.exc_traceback)
 
 

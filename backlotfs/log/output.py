@@ -8,9 +8,10 @@ escaped as in the output of commands (`terminal`). On a stderr that is connected
 the journal adds. JSON is one object per line; `docs/logs.md` lists its fields. Every line is
 redacted.
 
-A program that keeps reading from a host that is down causes one event thousands of times. Such
-lines are written once per `EVERY_S` with a count. Lines are equal if their texts are equal except
-for numbers: the text names the source or the host and the kind of failure.
+A program that reads again and again from a host that is down causes one event thousands of times.
+Of such equal lines, one is written per `EVERY_S`, with the number of those left out before it. Two
+lines are equal if their texts differ in numbers only: the text names the source or the host, and
+the kind of failure.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ _SYSLOG = "%(levelname)s %(name)s: %(message)s"
 _JOURNAL = "%(name)s: %(message)s"
 #: Priorities of syslog(3), which sd-daemon(3) expects at the start of a line.
 _PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
-#: Quietest first.
+#: The level with the fewest lines comes first.
 LEVELS = ("error", "warning", "info", "debug")
 FORMATS = ("text", "json")
-#: Equal warnings are written once in this time, unless the event says otherwise.
+#: Equal warnings and errors are written once in this time, unless the event has its own time.
 EVERY_S = 60.0
-#: Number of different lines that are remembered.
+#: Largest number of different lines that are remembered.
 REMEMBERED = 512
-#: A separate number: not a part of an embed code, an address or a file name.
+#: A number that stands alone: it is not a part of an embed code, an address or a file name.
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
 
 
@@ -98,7 +99,7 @@ class _LogFile(logging.handlers.WatchedFileHandler):
         return open(descriptor, "a", encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; if the file cannot be opened the line is lost and the caller goes on."""
+        """Write a line. If the file cannot be opened, the line is lost; no error is raised."""
         try:
             super().emit(record)
         except OSError:
@@ -118,11 +119,11 @@ class _Prioritised(logging.Formatter):
 
 
 class RepeatFilter(logging.Filter):
-    """A handler's filter that passes equal lines once in a time.
+    """A handler's filter that passes one of several equal lines per period.
 
-    The time is the event's ``every_s``; without one it is `EVERY_S` for warnings and errors, and
-    lines below warning always pass. After suppressed warnings, the next one has their count. Lines
-    with a traceback always pass. Thread-safe.
+    The period is the event's ``every_s``. Without it, the period is `EVERY_S` for warnings and
+    errors, and lines of lower levels always pass. After suppressed warnings, the next equal warning
+    has their number. Lines with a traceback always pass. Thread-safe.
     """
 
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
@@ -133,7 +134,7 @@ class RepeatFilter(logging.Filter):
         self._written: LRUCache[tuple[str, str], tuple[float, int]] = LRUCache(REMEMBERED)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write the line; adds the number of suppressed ones to its message."""
+        """Whether to write the line; adds the number of suppressed lines to its message."""
         default_s = EVERY_S if record.levelno >= logging.WARNING else 0.0
         every_s = getattr(record, "every_s", None) or default_s
         if not every_s or record.exc_info:
@@ -156,14 +157,14 @@ class RepeatFilter(logging.Filter):
 
 
 def default_place(name: str, mountpoint: Path) -> str:
-    """Where a background mount logs: ``syslog`` (which the journal reads), else a file.
+    """Where a background mount logs: ``syslog`` (the journal reads it) if it exists, else a file.
 
-    :param name: of the library. With the path of the mountpoint it becomes the file's name, so that
-        two mounts never share a file.
+    :param name: name of the library. The file's name consists of it and the path of the mountpoint,
+        so two mounts never share a file.
     """
     if Path("/dev/log").exists():
         return "syslog"
-    # no other path gives this name, and a shell takes it as it is
+    # Different paths give different names, and a shell needs no quotes for them.
     path = re.sub(r"[^\w./]", _percent_encoded, str(mountpoint).strip("/")).replace("/", "-")
     file = f"{name}@{path}.log"
     if len(os.fsencode(file)) > _LONGEST_NAME:
@@ -187,7 +188,7 @@ def stderr_is_journal(environ: Mapping[str, str]) -> bool:
 
 
 def people_read_stderr(log_format: str) -> bool:
-    """Whether people read stderr, so that a plain sentence may stand between log lines."""
+    """Whether people read stderr, so that plain sentences may be written between log lines."""
     return log_format == "text" and not stderr_is_journal(os.environ)
 
 
@@ -197,7 +198,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     :param level: one of `LEVELS`.
     :param log_format: one of `FORMATS`.
     :raises UntrustedPath: another user could have created or replaced the file.
-    :raises OSError: when the file cannot be opened.
+    :raises OSError: the file cannot be opened.
     """
     handler: logging.Handler
     pattern, in_journal = _TEXT, False
@@ -217,7 +218,7 @@ def configure(*, level: str, log_format: str, place: str) -> None:
     handler.setFormatter(_Prioritised(formatter) if in_journal else formatter)
     handler.addFilter(RepeatFilter())
     logging.getLogger().handlers[:] = [handler]
-    # Without this, logging would print a line that it cannot write, unredacted, on stderr.
+    # Otherwise logging would print each line that it cannot write on stderr, unredacted.
     logging.raiseExceptions = False
     set_level(level)
 
@@ -226,18 +227,18 @@ def set_level(level: str) -> None:
     """Set the minimum level to one of `LEVELS`."""
     root = logging.getLogger()
     root.setLevel(level.upper())
-    # At debug, urllib3 logs every URL and fusepy a traceback for every ENOENT.
+    # At the level debug, urllib3 logs every URL, and fusepy a traceback for every ENOENT.
     for library in ("urllib3", "fuse"):
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
 def next_level(now: str, began: str) -> str:
-    """The level after ``now``; after ``debug`` the level ``began`` that the mount started with."""
+    """The level after ``now`` in `LEVELS`; after ``debug``, the level at the start: ``began``."""
     return began if now == LEVELS[-1] else LEVELS[LEVELS.index(now) + 1]
 
 
 def change_verbosity(began: str) -> None:
-    """Switch to the next level and log that at any level.
+    """Switch to the next level, and log the change whatever the level is.
 
     :param began: the level that the mount started with.
     """

@@ -7,10 +7,11 @@ Four rules find them:
 2. everything after the ``?`` of a URL, and the name and password before its ``@``;
 3. the value of a signing parameter or credential anywhere else: ``Signature=…``,
    ``Signature%3D…``, ``'token': '…'``, ``<AWSAccessKeyId>…``;
-4. the rest of an ``Authorization`` or ``Cookie`` line.
+4. the rest of an ``Authorization`` or ``Cookie`` line, and the token after ``Bearer``.
 
-`MARK` replaces each secret; hosts and paths stay. Redacting twice changes nothing. Every rule takes
-time linear in the length of the text, because the text may come from a server.
+`MARK` replaces each secret; hosts and paths are kept. To redact a text a second time changes
+nothing. The time of each rule is linear in the length of the text, because the text may come from a
+server.
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from urllib.parse import quote, quote_plus
 
 #: Replaces a secret.
 MARK = "<redacted>"
-#: Shorter values are ignored: they are words of ordinary text.
+#: Shorter values are ignored, because they may be words of ordinary text.
 SHORTEST_SECRET = 8
 
 _NAME = (
     r"(?:x-(?:amz|goog)-[a-z0-9-]{1,40}|awsaccesskeyid|googleaccessid|signature|expires|policy"
     r"|key-pair-id|(?:[a-z0-9_-]{0,40}[_-])?token|api_?(?:key|secret)|sig|secret|password)"
 )
-#: At the start of a word; a percent-encoded ``?`` or ``&`` (``%3F``, ``\u0026``) ends in letters.
+#: The start of a word; also after an encoded ``?`` or ``&`` (``%3F``, ``\u0026``), because the
+#: escape ends in a letter or digit.
 _BEGIN = r"(?:(?<![a-z0-9_-])|(?<=3f)|(?<=26))"
 _EQUALS = r"(?: ?(?:=|%(?:25){0,3}3d|\\u003d) ?)"
 _ASSIGNED = re.compile(rf"({_BEGIN}{_NAME}{_EQUALS}(?:b?[\"'])?)([^\s&\"'<>]+)", re.IGNORECASE)
-#: ``'token': 'x'`` always; ``token: x`` only if x is no word.
+#: In ``'token': 'x'`` any value is redacted; in ``token: x`` (`_SAID`) only one of 16 characters
+#: or more, because a shorter one may be an ordinary word.
 _QUOTED = re.compile(
     rf"([\"']{_NAME}[\"']\s*:\s*b?)(\"[^\"]*\"?|'[^']*'?|[^\s\"'<>,}}\]]+)", re.IGNORECASE
 )
@@ -60,7 +63,7 @@ def hide(*secrets: str) -> None:
 
     Values shorter than `SHORTEST_SECRET` are ignored.
     """
-    global _hidden  # one log per process, so one set of secrets
+    global _hidden  # a process has one log, and thus one set of secrets
     _hidden = _longest_first((*_hidden, *(form for secret in secrets for form in _forms(secret))))
 
 
@@ -91,7 +94,7 @@ class RedactingFilter(logging.Filter):
         """Redact message and traceback in place; returns True."""
         try:
             message = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # logging itself would print the arguments
+        except (TypeError, ValueError, KeyError):  # else logging would print the arguments
             message = f"{record.msg} (its arguments do not fit)"
         record.msg, record.args = redacted(message), ()
         if record.exc_info:
@@ -111,7 +114,7 @@ def _encoded(secret: str) -> set[str]:
 
 
 def _longest_first(values: Iterable[str]) -> tuple[str, ...]:
-    # a secret may hold another: the outer one goes first
+    # A secret may contain another one: the longer one is replaced first.
     return tuple(sorted(set(values), key=lambda value: (-len(value), value)))
 
 
@@ -120,7 +123,7 @@ def _without_query(run: re.Match[str]) -> str:
     kept = query.rstrip(_CLOSERS)
     tail = query[len(kept) :]
     is_url = "/" in start or "=" in query or "%3d" in query.lower()
-    if not kept or not is_url or MARK.startswith(kept):  # the mark's own ">" closes, too
+    if not kept or not is_url or MARK.startswith(kept):  # `rstrip` removed the ">" of the mark
         return run[0]
     return f"{start}?{MARK}{tail}"
 

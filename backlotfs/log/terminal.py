@@ -23,7 +23,8 @@ from backlotfs.errors import CommandFailed
 def prepare_streams() -> None:
     """Make the standard streams safe to use; call it before a command runs.
 
-    A closed one (``2>&-``) becomes ``/dev/null``, and characters that the locale lacks are escaped.
+    A closed stream (``2>&-``) becomes ``/dev/null``. Characters that are not in the locale's
+    encoding are escaped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -36,9 +37,9 @@ def prepare_streams() -> None:
 
 
 def escaped(text: str) -> str:
-    """Escape everything that a terminal would obey: ``\\x1b`` for ESC.
+    """Escape all characters that a terminal may interpret: ``\\x1b`` for ESC.
 
-    Line ends stay; use `printable` for foreign text inside a line.
+    Line ends are kept; use `printable` for untrusted text inside a line.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -46,12 +47,12 @@ def escaped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape foreign text for use inside one line: line ends are escaped as well."""
+    """Escape untrusted text for use inside one line: line ends are escaped as well."""
     return escaped(text).replace("\n", "\\n")
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Write lines to standard output, or to standard error."""
+    """Escape lines, and write them to standard output or to standard error."""
     write(escaped(text), err=err)
 
 
@@ -61,18 +62,18 @@ def say_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def write(text: str, *, err: bool = False) -> None:
-    """Write lines that need no escapes to standard output, or to standard error.
+    """Write lines that need no escapes to standard output or to standard error.
 
-    :raises CommandFailed: the output cannot be written, because its disk is full for one.
+    :raises CommandFailed: standard output cannot be written: for example, its disk is full.
     """
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:  # the reader wants no more: click ends the command
+    except BrokenPipeError:  # the reader has ended: click ends the command
         raise
     except OSError as error:
         if err:
-            return  # there is nowhere to say so
-        # what is left in the buffer could not be written at the end either
+            return  # no stream is left for an error message
+        # The rest of the buffer could not be written at exit either.
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

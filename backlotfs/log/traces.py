@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spans of reads for OpenTelemetry: ``mount --traces``.
 
-A read of the kernel is a span ``read``. Each run of blocks that it makes the mount fetch is a child
-``fetch``, and each request for that a child ``GET`` of the fetch. What is fetched ahead of reads is
-a ``prefetch``, a trace of its own; a read that waits for it has a link to it.
+A read of the kernel is a span ``read``. Each run of adjacent blocks that is fetched for the read is
+a child span ``fetch``, and each HTTP request of the fetch is a child span ``GET`` of it. A fetch
+ahead of reads is a span ``prefetch`` in a trace of its own. A read that waits for a prefetch has a
+link to its span.
 
-Attributes are numbers, ids of assets and words of our own. No URL, no name of a host or of a file
-and no text of an error is in any: spans leave the machine.
+The attributes are numbers, booleans, embed codes and fixed words. They contain no URL, no name of a
+host or a file, and no text of an error, because spans are sent to other machines.
 
-Every span ends: with its read or fetch, or with the mount, where a fetch is still queued or runs.
+Every span ends: when its read or fetch ends, or, if a fetch is still queued or running, when the
+mount ends.
 
-Where they go is said by the variables of OpenTelemetry (``OTEL_…``), which its own library reads.
+The variables ``OTEL_…`` name the receiver of the spans. The OpenTelemetry library reads them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ LAST_SPANS_S = 3.0
 
 
 class ReadSpan:
-    """A read of the kernel. Ends with `answered` or `failed`."""
+    """The span of a read of the kernel. `answered` or `failed` ends it."""
 
     __slots__ = ("_span", "_tracing")
 
@@ -44,49 +46,52 @@ class ReadSpan:
         return self._tracing.begin_fetch("fetch", asset, offset, size, read=self, hedge=hedge)
 
     def waits_for(self, prefetch: FetchSpan) -> None:
-        """Note that the read needs blocks of a prefetch that is under way."""
+        """Note that the read waits for blocks of a running prefetch."""
         if self._span.is_recording():
             self._span.add_link(prefetch.context)
 
     def answered(self, tiers: Sequence[str], blocks: Sequence[int]) -> None:
-        """End the span of a read that got its bytes; ``blocks`` of each of the ``tiers``."""
+        """End the span of a read that got its bytes.
+
+        :param blocks: the number of blocks from each of the ``tiers``.
+        """
         numbers = {
             f"backlotfs.blocks.{tier}": count for tier, count in zip(tiers, blocks, strict=True)
         }
         self._tracing.end(self._span, None, numbers)
 
     def failed(self, error: Exception) -> None:
-        """End the span of a read that failed. A reader that was killed is no failure."""
+        """End the span of a read that failed; for `Interrupted` its status is not "error"."""
         self._tracing.end(self._span, error)
 
     @property
     def span(self) -> Any:
-        """The span of the library."""
+        """The span object of the OpenTelemetry library."""
         return self._span
 
 
 class FetchSpan:
-    """Adjacent bytes that are fetched together. Ends with `ended`."""
+    """The span of a fetch of adjacent bytes. `ended` ends it."""
 
     __slots__ = ("_span", "_tracing", "read")
 
     def __init__(self, tracing: Tracing, span: Any, read: ReadSpan | None) -> None:
-        """:param read: the read that they are fetched for; None: a prefetch."""
+        """:param read: the read that needs the bytes; None: this is a prefetch."""
         self._tracing = tracing
         self._span = span
         self.read = read
 
     @property
     def context(self) -> Any:
-        """Identifies the span."""
+        """The span context, which identifies the span."""
         return self._span.get_span_context()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Make the span the parent of what this thread does; note when it began to run."""
+        """Make it the parent of spans that this thread begins; note when the fetch began to run."""
         from opentelemetry import trace
 
-        if self._span.is_recording():  # else the mount has ended
+        if self._span.is_recording():  # otherwise the mount has ended the span
             self._span.add_event("runs")
         with trace.use_span(
             self._span, end_on_exit=False, record_exception=False, set_status_on_exception=False
@@ -129,7 +134,7 @@ class Tracing:
         read: ReadSpan | None = None,
         hedge: bool = False,
     ) -> FetchSpan:
-        """Begin the span of a fetch. It is queued until `FetchSpan.running`."""
+        """Begin the span of a fetch. The fetch is queued until `FetchSpan.running` is called."""
         from opentelemetry import trace
 
         context = _no_parent() if read is None else trace.set_span_in_context(read.span)
@@ -175,7 +180,7 @@ class Tracing:
         outcome: str,
         host_class: str,
     ) -> None:
-        """Add a GET that this thread has just ended, if it was for a fetch that has a span.
+        """Add the span of a GET that this thread has just ended, if its fetch has a span.
 
         :param host_class: ``near``, ``far`` or ``unknown``.
         """
@@ -203,7 +208,7 @@ class Tracing:
     def close(self) -> None:
         """End all spans and send the last ones.
 
-        Gives up after `LAST_SPANS_S`, for a collector that is away.
+        Wait for this at most `LAST_SPANS_S`, because the collector may not answer.
         """
         with self._lock:
             left = list(self._under_way)
@@ -230,9 +235,12 @@ def _note_error(span: Any, error: Exception) -> None:
 
 
 def start_tracing() -> Tracing:
-    """Begin to send spans as the variables ``OTEL_…`` say. Call it after the last fork.
+    """Start to send spans, with the settings in the variables ``OTEL_…``.
 
-    :raises SettingsError: the extra is missing, or an exporter that a variable names.
+    Call it after the last fork.
+
+    :raises SettingsError: the extra ``otel`` or an exporter that a variable names is not installed,
+        or an exporter refuses its settings.
     """
     try:
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -252,7 +260,7 @@ def start_tracing() -> Tracing:
 
 
 def _exporter(name: str) -> Any:
-    """:raises SettingsError: no package brings it, or it refuses its settings."""
+    """:raises SettingsError: no installed package has it, or it refuses its settings."""
     from importlib.metadata import entry_points
 
     if name == "otlp":
@@ -267,8 +275,8 @@ def _exporter(name: str) -> Any:
         )
     try:
         return found.load()()
-    except Exception as error:  # noqa: BLE001  # of any package
-        # its text may quote a header or an address with a password
+    except Exception as error:  # noqa: BLE001  # packages raise different classes
+        # The text of the error may contain a header, or an address with a password.
         raise SettingsError(
             f"--traces: the exporter {name} refuses its settings ({type(error).__name__}); "
             "look at the variables OTEL_EXPORTER_…"

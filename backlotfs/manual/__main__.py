@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m backlotfs.manual DIR``: write man pages, completions and reference below DIR.
 
-DIR is laid out as ``share`` is: after ``pip install``, ``~/.local/share`` is right, and ``make
-install`` puts the same files below its PREFIX. ``doc/backlotfs`` has the reference.
+DIR gets the layout of a ``share`` folder: after ``pip install``, use ``~/.local/share``. ``make
+install`` writes the same files below its PREFIX. The reference is in ``doc/backlotfs``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backlotfs.cli import commands, script
 from backlotfs.manual import roff
 from backlotfs.manual.pages import man_pages, site_pages
 
-#: Shell to where it looks for completions, below a ``share`` folder.
+#: Shell to the path of its completions below a ``share`` folder.
 COMPLETIONS = {
     "bash": "bash-completion/completions/backlotfs",
     "zsh": "zsh/site-functions/_backlotfs",
@@ -28,7 +28,10 @@ COMPLETIONS = {
 
 
 def generated() -> dict[str, str]:
-    """Path below DIR to content; ``SOURCE_DATE_EPOCH`` dates the pages, for reproducible builds."""
+    """Path below DIR to content of each file.
+
+    The date of the pages is ``SOURCE_DATE_EPOCH`` if it is set, for reproducible builds.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     made_at = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
     files = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands and options as click knows them, as Markdown."""
+"""Reads the commands and options from click; their texts become Markdown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 
 from backlotfs.cli import commands as program
 
-#: What ``--help`` writes for an option: its names, then what it takes.
+#: An option in ``--help``: its names, then its metavar.
 _RECORD = re.compile(r"^((?:-[\w-]+, )*-[\w-]+)(?:[ ,](.*))?$")
-#: ``[a|b]`` of older, ``{a|b}`` of newer versions of click; not ``[=a|b]``, which may be left out.
+#: ``[a|b]`` of older and ``{a|b}`` of newer versions of click; not ``[=a|b]``, an optional value.
 _CHOICE = re.compile(r"^[\[{]([^][{}=]*)[]}]$")
-#: What click calls its own types, and what a reader understands.
+#: The metavars of click's own types, and those in the manual.
 _METAVARS = {"INTEGER RANGE": "N", "INTEGER": "N", "TEXT": "TEXT", "DIRECTORY": "DIR"}
 _OPTION = re.compile(r"(?<![\w`/.-])(--?[a-zA-Z][\w-]*(?:=[A-Z]+)?)(?![\w`])")
 
@@ -25,8 +25,8 @@ class Option:
     """One option of a command.
 
     :ivar names: ``("-o", "--options")``.
-    :ivar metavar: what it takes, ``SIZE``; empty for a flag.
-    :ivar meaning: its help, with the options that it names marked as code.
+    :ivar metavar: name of its value, such as ``SIZE``; empty for a flag.
+    :ivar meaning: its help; names of options in the text are marked as code.
     """
 
     names: tuple[str, ...]
@@ -35,18 +35,18 @@ class Option:
 
     @property
     def long_name(self) -> str:
-        """``--cache-size``; the short name where there is no other."""
+        """``--cache-size``; the short name if there is no long one."""
         return max(self.names, key=len)
 
     @property
     def term(self) -> str:
-        """``-o``, ``--options`` *OPT* as a command line has it."""
+        """``-o``, ``--options`` *OPT*: the form on a command line."""
         written = ", ".join(f"`{name}`" for name in self.names)
         return f"{written} *{self.metavar}*" if self.metavar else written
 
     @property
     def fstab_term(self) -> str:
-        """``cache_size``\\ =\\ *SIZE* as ``-o`` of mount(8) has it."""
+        """``cache_size``\\ =\\ *SIZE*: the form in ``-o`` of mount(8)."""
         name = f"`{self.long_name.lstrip('-').replace('-', '_')}`"
         return f"{name}=*{self.metavar}*" if self.metavar else name
 
@@ -56,9 +56,9 @@ class Command:
     """One command.
 
     :ivar words: ``("backlotfs", "config", "init")``.
-    :ivar usage: what follows the words: ``[OPTIONS] MOUNTPOINT``.
+    :ivar usage: the arguments after the words: ``[OPTIONS] MOUNTPOINT``.
     :ivar description: its help.
-    :ivar options: by click's name: ``cache_size``.
+    :ivar options: its options by click's names, such as ``cache_size``.
     """
 
     words: tuple[str, ...]
@@ -78,14 +78,14 @@ class Command:
 
     @property
     def purpose(self) -> str:
-        """The first clause of its help, in lower case, for NAME."""
+        """The first clause of its help, with a small first letter, for the section NAME."""
         first = re.split(r"[.:;](?:\s|$)", self.description)[0].replace("`", "")
         return first[:1].lower() + first[1:]
 
 
 def all_commands() -> list[Command]:
-    """Every command of ``backlotfs``, in the order of ``--help``; those of a group in its place."""
-    # with the program's own settings: click keeps the first help option that it made for a command
+    """Every command of ``backlotfs`` in the order of ``--help``; each group is expanded."""
+    # The program's own settings are needed: click keeps the first help option that it has made.
     context = click.Context(program, info_name="backlotfs", **program.context_settings)
     return list(_below(program, context, ("backlotfs",)))
 
@@ -93,7 +93,7 @@ def all_commands() -> list[Command]:
 def command_of(
     command: click.Command, words: tuple[str, ...], parent: click.Context | None = None
 ) -> Command:
-    """One command of click."""
+    """Describe one command of click."""
     context = click.Context(command, parent, info_name=words[-1])
     options = {
         parameter.name or "": _option(parameter, context)
@@ -105,7 +105,7 @@ def command_of(
 
 
 def marked(text: str) -> str:
-    """A line of plain help with its options marked as code."""
+    """Mark the names of options in a line of plain help as code."""
     parts = text.split("`")
     parts[::2] = [_OPTION.sub(r"`\1`", part) for part in parts[::2]]
     return "`".join(parts)
@@ -130,7 +130,7 @@ def _option(option: click.Option, context: click.Context) -> Option:
         raise AssertionError(f"click writes {option.opts} in a way not known here")
     metavar = _CHOICE.sub(r"\1", matched[2] or "")
     meaning = marked((option.help or "").strip())
-    if meaning and option.multiple:  # a line of --help has room for the sign only
+    if meaning and option.multiple:  # in --help there is only room for the sign "…"
         meaning = f"{meaning.removesuffix(' …').rstrip('.')}. May be given several times."
     if option.show_default and option.default not in (None, False, ()):
         meaning = f"{meaning.rstrip('.')} [{option.default}]."
@@ -138,7 +138,7 @@ def _option(option: click.Option, context: click.Context) -> Option:
 
 
 def _description(text: str) -> str:
-    """A docstring as Markdown; a paragraph that starts with click's ``\\b`` is code."""
+    """Convert a docstring to Markdown; a paragraph that starts with click's ``\\b`` is code."""
     found = []
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in paragraph.splitlines()]

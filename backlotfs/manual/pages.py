@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of the manual as Markdown: the texts of ``texts/``, completed from the program.
+"""The pages of the manual as Markdown: the texts of ``texts/`` with parts from the program.
 
-In a text, ``{{NAME}}`` stands for something read off the program (`_from_program`), and
-``{{FILE#HEADING}}`` for what another text says under that heading.
+In a text, ``{{NAME}}`` is replaced by a part from the program (`_from_program`), and
+``{{FILE#HEADING}}`` by the section of another text with this heading.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def site_pages() -> dict[str, str]:
 
 
 def man_pages() -> dict[str, str]:
-    """The manual pages, one for each command among them: ``backlotfs.1`` to Markdown."""
+    """File name (``backlotfs.1``) to Markdown of the man pages; each command has its own page."""
     pages = {name.removesuffix(".md"): _completed(_text(name)) for name in MAN}
     for command in all_commands():
         pages[f"{command.page_name}.1"] = _command_page(command)
@@ -42,13 +42,13 @@ def man_pages() -> dict[str, str]:
 
 
 def section(file: str, heading: str) -> str:
-    """What a text says under a heading, or nothing where it has no such heading."""
+    """The section of a text with this heading, without the heading; empty if there is none."""
     after = _text(file).partition(f"\n## {heading}\n")[2]
     return _completed(re.split(r"^## ", after, maxsplit=1, flags=re.M)[0].strip())
 
 
 def items(text: str) -> dict[str, str]:
-    """The items of a list, term to meaning, without the backticks of the term."""
+    """The items of a list: term without backticks to meaning."""
     return {
         match["term"].replace("`", ""): " ".join(match["meaning"].split())
         for match in re.finditer(ITEM, text, re.M)
@@ -69,7 +69,7 @@ def _completed(text: str) -> str:
 
 @functools.cache
 def _from_program() -> Mapping[str, str]:
-    """What the texts can name."""
+    """Name to text of the parts from the program that the texts may contain."""
     commands = all_commands()
     mount_command = command_of(mount, ("backlotfs", "mount"))
     only_fstab = {
@@ -121,7 +121,7 @@ def _options(command: Command) -> str:
 
 
 def _meaning(command: Command, name: str) -> str:
-    """The help of an option and what ``texts/option-details.md`` adds to it."""
+    """The help of an option, and its details from ``texts/option-details.md``."""
     option = command.options[name]
     details = items(section("option-details.md", command.name))
     return f"{option.meaning} {details.get(option.long_name, '')}".rstrip()

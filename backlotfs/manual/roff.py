@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markdown as roff, by the macros of man(7).
+"""Converts Markdown to roff with the macros of man(7).
 
-Of Markdown it knows what the pages use: headings, paragraphs, fenced code, lists of ``- term:
-meaning``, ``code`` between backticks, and *a word to replace* between asterisks.
+It supports only the Markdown that the pages use: headings, paragraphs, fenced code, lists of
+``- term: meaning``, ``code`` between backticks, and *a word to replace* between asterisks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def rendered(page: str, *, date: str, version: str) -> str:
     """The source of a manual page.
 
     :param page: Markdown whose first line is ``# name(chapter): purpose``.
-    :param date: ``2026-01-31``, of the page.
+    :param date: date of the page, such as ``2026-01-31``.
     """
     title = _TITLE.match(page)
     if title is None:
@@ -72,12 +72,12 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _guarded(line: str) -> str:
-    """A line that starts with a dot would be a request."""
+    """Guard a line that starts with a dot or an apostrophe, or roff would read a request."""
     return rf"\&{line}" if line.startswith((".", "'")) else line
 
 
 def _marked_up(text: str) -> str:
-    """Bold for what is typed, italic for what is replaced."""
+    """Make code bold, and words to replace italic."""
     text = " ".join(text.split())
     found, end = [], 0
     for match in _MARKUP.finditer(text):
@@ -91,7 +91,7 @@ def _marked_up(text: str) -> str:
 
 
 def _escaped(text: str, *, is_code: bool = False) -> str:
-    """A hyphen of code is a minus, which can be copied from a terminal and searched for."""
+    """Escape text for roff. In code, a hyphen becomes a minus, which can be copied and searched."""
     text = text.replace("\\", r"\e").replace("…", "...")  # ASCII terminals have no such glyph
     if is_code:
         text = text.replace("-", r"\-").replace("'", r"\(aq").replace("^", r"\(ha")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A command forks a mount into the background and waits until it answers or has failed.
+"""A command forks a mount into the background and waits until the mount answers or has failed.
 
-The fork comes first, while the process has one thread. The child does all the work and reports
-through a pipe; the parent prints the child's line and exits with its code.
+The command forks first, while the process has one thread. The child does all the work and reports
+through a pipe. The report has a line and an exit code: the parent prints the line and exits with
+the code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from backlotfs.log import events
 
 log = logging.getLogger(__name__)
 
-#: Start of a line from the child with the number of assets listed so far.
+#: Start of a line from the child; the number of assets listed so far follows.
 _LISTED = b"listed "
 
 
@@ -35,7 +36,7 @@ class Ready(Protocol):
 
 
 class NobodyWaits:
-    """No-op implementation of `Ready` for a foreground mount, whose log has the progress."""
+    """Implementation of `Ready` for a foreground mount, where no command waits. It does nothing."""
 
     def __call__(self, more: str) -> None:
         """Do nothing."""
@@ -45,7 +46,7 @@ class NobodyWaits:
 
 
 class Outcome(TypedDict):
-    """How the start of a mount went: an exit code and a line for stdout (0) or stderr."""
+    """The result of the start of a mount: an exit code, and a line for stdout (0) or stderr."""
 
     code: int
     line: str
@@ -58,10 +59,10 @@ def run_in_background(
 ) -> Outcome:
     """Fork; the child does ``work``, the parent waits until the mount is ready or has failed.
 
-    :param work: calls its argument once the mount answers, and returns how the mount ended.
-    :param said_when_ready: the parent's line on success.
+    :param work: calls its argument when the mount answers, and returns the result of the mount.
+    :param said_when_ready: the line that the parent prints on success.
     :param progress: called in the parent with the number of assets listed so far.
-    :returns: in the parent only; a child that ends without a report has failed.
+    :returns: the outcome, in the parent only; a child that ends without a report has failed.
     """
     _occupy_standard_streams()
     reading, writing = os.pipe()
@@ -92,14 +93,14 @@ class _Pipe:
         self._sent = False
 
     def __call__(self, more: str) -> None:
-        # Change the process group only now: while systemd's automount is triggered, it lets only
-        # the original group access the mountpoint, and any other process waits for the mount.
+        # The process group is changed only now. While systemd's automount waits for the mount, only
+        # the original process group can access the mountpoint; other processes wait for the mount.
         os.setsid()
         _detach_from_terminal()
         self.send({"code": 0, "line": "\n".join(filter(None, (self._said, more)))})
 
     def listing(self, assets: int) -> None:
-        """Send the number, unless the parent has its outcome already."""
+        """Send the number, unless the outcome was sent already."""
         if not self._sent:
             self._write(_LISTED + str(assets).encode())
 
@@ -130,7 +131,7 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
 
 
 def _occupy_standard_streams() -> None:
-    """Open descriptors 0 to 2 if they are closed, or the pipe would get one of these numbers."""
+    """Open those of the descriptors 0 to 2 that are closed, so that the pipe gets other numbers."""
     descriptor = 0
     while descriptor <= 2:
         descriptor = os.open(os.devnull, os.O_RDWR)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first call of an API: checks that it answers and accepts the credentials."""
+"""The first call of the API: checks that the API answers and accepts the credentials."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def check_api(
 ) -> bool:
     """List one asset; return whether the API includes sources in listings on request.
 
-    The call requests sources (``include=streams``). If the server refuses that, the call is
-    repeated without it.
+    The call has the parameter ``include=streams``. If the server refuses this parameter, the call
+    is repeated without it.
 
-    The API has as long for its answer as for any other (``--api-timeout``); an API that cannot be
-    reached is reported within 5 s.
+    The limit for the answer is ``--api-timeout``, as for every call. If the API cannot be reached,
+    the call is not tried again after `UNREACHABLE_S`.
 
-    :param limiter: waits for API credits; None: waits at most `UNREACHABLE_S`.
-    :raises BacklotError: the API cannot be used; says why.
+    :param limiter: waits for API credits; None: one that waits at most `UNREACHABLE_S`.
+    :raises BacklotError: the API cannot be used; the message says why.
     """
     limiter = limiter or ApiRateLimiter(clock, credit_wait_s=UNREACHABLE_S)
     api = ApiClient(
@@ -58,7 +58,7 @@ def check_api(
             include = None
             return ask()
         except RemoteUnavailable:
-            include = None  # the server may fail because of this parameter
+            include = None  # this parameter may be the cause: the next attempt is without it
             raise
         return page is not None and any(asset.source is not None for asset in page.items)
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads files of a running mount in this process, without the kernel.
 
-The mount gives the version of each file and a signed URL, over its control socket; the bytes come
-from the source host straight into this process. Each answer of the host is checked against the
-version, as the mount does it. So many files are read at once, with less processor time.
+The mount gives the version of each file and a signed URL over its control socket. This process gets
+the bytes directly from the source host, and checks each answer of the host against the version, as
+the mount does. In this way many files are read at the same time, with less processor time.
 
-Where that is not wanted, `DirectReader.open` returns None, and the file is read through the mount:
-its bytes are cached there, its URL would cost an API credit, it has no source, the mount has a
-bandwidth limit, or it belongs to another user.
+`DirectReader.open` returns None if a file has to be read through the mount: at least half of the
+file is cached there, its URL would cost an API credit, or it has no source; or the mount has a
+bandwidth limit or belongs to another user.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from backlotfs.mount.control.client import ask
 from backlotfs.mount.whole_files import BLOCK_BYTES, whole_file_loader
 from backlotfs.source.version import SourceVersion
 
-#: Files whose versions and URLs are remembered; more than are opened at once or asked for together.
+#: Number of files whose versions and URLs are remembered. It is larger than the number of files
+#: that are open at the same time, or in one request to the mount.
 FILES_REMEMBERED = 4096
 
 
@@ -54,18 +55,19 @@ class MountUrls:
         """``place``: the mountpoint."""
         self._place = place
         self._batch = threading.Lock()  # held by the thread that asks for many files
-        self._lock = threading.Lock()  # guards what follows
-        self._files: LRUCache[str, MountFile] = LRUCache(FILES_REMEMBERED)  # by path, until asked
+        self._lock = threading.Lock()  # guards the fields below
+        # by path; `file` removes the entry that it returns
+        self._files: LRUCache[str, MountFile] = LRUCache(FILES_REMEMBERED)
         self._paths: LRUCache[str, str] = LRUCache(FILES_REMEMBERED)  # by embed code
-        self._urls: LRUCache[str, SignedUrl] = LRUCache(FILES_REMEMBERED)  # likewise
-        self._refused: LRUCache[str, SignedUrl] = LRUCache(FILES_REMEMBERED)  # likewise
+        self._urls: LRUCache[str, SignedUrl] = LRUCache(FILES_REMEMBERED)  # by embed code
+        self._refused: LRUCache[str, SignedUrl] = LRUCache(FILES_REMEMBERED)  # by embed code
 
     def file(self, path: str, following: Iterable[str]) -> MountFile | None:
-        """The file at ``path``; None: it is to be read through the mount.
+        """The file at ``path``; None: read the file through the mount.
 
-        :param following: the files that are opened next; they are asked for together with it,
-            unless another thread asks for many files now.
-        :raises NoAnswer: the mount does not answer, or only with an error.
+        :param following: the files that are opened next. The same request asks for them, unless
+            another thread is asking for many files.
+        :raises NoAnswer: the mount does not answer, or answers with an error.
         """
         known = self._pop(path)
         if known is None:
@@ -101,11 +103,11 @@ class MountUrls:
         embed_code: str,
         deadline: Deadline,
         *,
-        current: bool = False,  # noqa: ARG002  # only probes ask for it
+        current: bool = False,  # noqa: ARG002  # only probes use it
         priority: Priority | None = None,  # noqa: ARG002
         turn: Turn | None = None,  # noqa: ARG002
     ) -> SignedUrl:
-        """See `signed_get.UrlSource.resolve`. The mount is asked if the host refused the last."""
+        """See `signed_get.UrlSource.resolve`. Ask the mount if the host refused the last URL."""
         with self._lock:
             url, path = self._urls.get(embed_code), self._paths.get(embed_code)
             refused = self._refused.pop(embed_code, None)
@@ -136,8 +138,8 @@ class DirectReader:
     def __init__(self, memory_bytes: int, stop: Callable[[], bool]) -> None:
         """Ask no mount yet.
 
-        :param memory_bytes: for the blocks of all files.
-        :param stop: whether to end all waits.
+        :param memory_bytes: memory for the blocks of all files.
+        :param stop: returns whether all waits have to end.
         """
         self._clock = SystemClock()
         self._pool = BlockPool(memory_bytes, BLOCK_BYTES)
@@ -151,7 +153,7 @@ class DirectReader:
 
         :param following: the files of this mount that are opened next.
         """
-        with self._lock:  # also while the mount is asked: nobody can go on without the answer
+        with self._lock:  # held during the question too: all threads need the answer
             if place not in self._engines:
                 self._engines[place] = self._engine(place)
             engine = self._engines[place]
@@ -164,11 +166,14 @@ class DirectReader:
         return None if file is None else DirectFile(self, place, engine, file, self._stop)
 
     def worked(self, place: Path) -> None:
-        """Note that bytes came without the mount."""
+        """Note that a source host sent bytes of a file of this mount to this process."""
         self._proven.add(place)
 
     def failed(self, place: Path, error: BacklotError) -> None:
-        """Ask the mount no more if its hosts can be reached by itself only."""
+        """If no read from this mount's hosts has worked yet, read its files through the mount.
+
+        This applies to errors that suggest that only the mount can reach its hosts.
+        """
         if place not in self._proven and isinstance(error, HostUnreachable | SourceDenied):
             with self._lock:
                 self._engines[place] = None
@@ -181,7 +186,11 @@ class DirectReader:
             return None
 
     def _engine_like(self, place: Path, answer: dict[str, Any]) -> _Engine:
-        """An engine that reaches hosts as the mount says. :raises BacklotError: it cannot."""
+        """Make an engine that connects as the mount does.
+
+        :param answer: the mount's answer to ``transport``.
+        :raises BacklotError: this process cannot use the proxy or the CA bundle of the mount.
+        """
         proxy = None
         if answer["proxy"] is not None:
             proxy = parse_proxy(answer["proxy"], "the proxy of the mount")
@@ -210,20 +219,20 @@ class DirectFile:
         file: MountFile,
         stop: Callable[[], bool],
     ) -> None:
-        """`DirectReader.open` makes one."""
+        """Called by `DirectReader.open` only."""
         self._reader = reader
         self._place = place
         self._engine = engine
         self._version = file.version
         self._stop = stop
-        #: Size and time as the mount shows them; of another version they differ.
+        #: Size and modification time as the mount shows them for this version.
         self.size_bytes = file.version.size
         self.mtime_s = file.mtime_s
 
     def pieces(self, offset: int, window_bytes: int) -> Iterator[memoryview]:
         """The bytes from ``offset`` to the end, all of one version.
 
-        :raises OSError: EAGAIN: they do not come in this way; read them through the mount.
+        :raises OSError: EAGAIN: they cannot be read directly; read them through the mount.
         """
         loader = self._engine.loader
         try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a mount has read over time, in a bounded number of points, for pictures.
+"""The amounts that a mount has read over time, in a bounded number of points, for charts.
 
-Each point has the totals since the mount started. So the rate between any two points is known,
-whichever points between them are left out. The last ten minutes have a point each 10 s. Of the
-whole time there are at most `WHOLE` points: when there are more, every second one is left out, and
-from then on twice the time passes between two points.
+Each point has the totals since the mount started. So the rate between any two points is known, even
+if points between them were removed. For the last ten minutes there is a point each 10 s. For the
+whole time there are at most `WHOLE` points: when there are more, every second one is removed, and
+the time between two later points is doubled.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from backlotfs.concurrency.clock import Clock
 
 #: Time between two points.
 EVERY_S = 10.0
-#: Number of points at that distance, and largest number of points of the whole time.
+#: Number of points with this distance, and largest number of points for the whole time.
 RECENT, WHOLE = 60, 240
 
 
 class Totals(NamedTuple):
-    """What has been read since the mount started.
+    """The amounts that were read since the mount started.
 
-    :ivar blocks: blocks of reads from each tier, see `cache.memory.TIERS`.
+    :ivar blocks: number of blocks of reads from each tier, see `cache.memory.TIERS`.
     """
 
     read_bytes: int
@@ -34,7 +34,11 @@ class Totals(NamedTuple):
 
 
 class Point(NamedTuple):
-    """The totals at one time. :ivar at_s: seconds since the epoch; monotonic within `History`."""
+    """The totals at one time.
+
+    :ivar at_s: seconds since the epoch; for the points that `History` keeps, on its monotonic
+        clock.
+    """
 
     at_s: float
     totals: Totals
@@ -44,11 +48,11 @@ class History:
     """The points of one mount. Any thread may call it."""
 
     def __init__(self, look: Callable[[], Totals], clock: Clock) -> None:
-        """Keep the first point. :param look: returns the totals now."""
+        """Keep the first point. :param look: returns the current totals."""
         self._look = look
         self._clock = clock
         self._lock = threading.Lock()
-        # on the monotonic clock: the wall clock may be set
+        # The points are on the monotonic clock, because the wall clock may be set.
         first = self._now()
         self._whole = [first]
         self._recent = deque([first], maxlen=RECENT)
@@ -59,7 +63,7 @@ class History:
         threading.Thread(target=self._keep, name="history", daemon=True).start()
 
     def note(self) -> None:
-        """Keep a point of now."""
+        """Keep a point with the current totals."""
         with self._lock:
             point = self._now()
             self._recent.append(point)
@@ -70,7 +74,7 @@ class History:
                 self._distance_s *= 2
 
     def points(self) -> list[Point]:
-        """All points in seconds since the epoch, the oldest first; the last one is of now."""
+        """All points, the oldest first, in seconds since the epoch; the last has current totals."""
         with self._lock:
             older = [point for point in self._whole if point.at_s < self._recent[0].at_s]
             points = [*older, *self._recent, self._now()]

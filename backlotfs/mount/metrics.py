@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers of a mount for Prometheus: ``mount --metrics ADDRESS``.
 
-A scrape reads counters that every mount keeps, so a read costs the same with and without it.
+A scrape reads counters that every mount has, so reads take the same time with and without metrics.
 `docs/observability/metrics.md` lists each metric, and a test compares the list with a scrape.
 `metrics_server` answers scrapes.
 
 Labels have few values: no file, asset, program or source host is a label. The label ``source`` is
-what ``df`` shows, the profile or else the API's host.
+the source that ``df`` shows: ``fsname`` if it is set, else ``backlot:`` with the profile or the
+API's host.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from backlotfs.mount.stack import Stack
 from backlotfs.mount.status import count_sizes, next_files
 from backlotfs.source.signed_get import Outcome
 
-#: Errors of files that programs meet: they have a number from the start, so that the first one is
-#: an increase.
+#: Common errors that programs get. Their counters exist from the start with the value 0, so the
+#: first error is an increase.
 _COMMON_ERRNOS = ("EACCES", "EIO", "ENODATA", "ENOENT", "ESTALE", "ETIMEDOUT")
 _PERCENTILES = (50, 90, 99)
 
 
 class KernelState(NamedTuple):
-    """What the kernel's side of a mount knows.
+    """Numbers from the kernel adapter.
 
-    :ivar waiting_operations: opens and stats that wait now. :ivar waiting_reads: reads that do.
+    :ivar waiting_operations: opens and stats that wait now. :ivar waiting_reads: waiting reads.
     """
 
     waiting_operations: int
@@ -60,7 +61,7 @@ class MountMetrics:
         self._began_s = time.time()
 
     def collect(self) -> Iterator[Metric]:
-        """Read all counters. What the mount does not have (a disk cache, credits) is left out."""
+        """Read all counters, without those of parts that the mount lacks (disk cache, credits)."""
         yield from self._mount()
         yield from self._reads()
         yield from self._kernel_state()
@@ -271,7 +272,7 @@ class MountMetrics:
         )
         try:
             synced_at_s = stack.db.read(sync_state).synced_at_s
-        except BacklotError:  # another process keeps the file locked: the next scrape has it
+        except BacklotError:  # another process has locked the file: this scrape has no such value
             return
         yield _gauge(
             "last_sync_timestamp_seconds",

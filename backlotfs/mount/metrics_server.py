@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers scrapes of Prometheus at the address of ``mount --metrics``, by prometheus-client.
 
-The server answers whoever reaches its address: a few connections at a time, each for a short time,
-so that a scraper that hangs costs the mount nothing.
+The server answers every client that can reach its address. The number of connections and the time
+of each silence are limited, so a scraper that hangs costs the mount little.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from backlotfs.errors import SettingsError, install_extra
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
-#: Connections at a time; more are closed at once.
+#: Largest number of connections at the same time; further ones are closed immediately.
 MOST_CONNECTIONS = 8
-#: Longest silence of a connection, in seconds.
+#: A connection without data for this time is closed.
 SILENCE_S = 10.0
 
 
@@ -40,14 +40,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, listener: socket.socket, handler: Any) -> None:
-        """Take over a socket that listens."""
+        """Use and own ``listener``, a socket that listens."""
         super().__init__(listener.getsockname()[:2], handler, bind_and_activate=False)
-        self.socket.close()  # the one that the base class has made
+        self.socket.close()  # the base class made this socket, which is not used
         self.socket = listener
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread, if there is a place."""
+        """Answer on a new thread; if there are too many connections, close this one."""
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -58,24 +58,24 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, then give the place back."""
+        """Answer, then release the place of the connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a connection that broke; the base class would write to stderr."""
+        """Ignore a broken connection; the base class would write to stderr."""
 
 
 class MetricsServer:
     """Answers scrapes at one address, from `start` to `close`."""
 
     def __init__(self, address: ListenAddress, collector: Collector) -> None:
-        """Listen; nothing is answered before `start`.
+        """Listen; no request is answered before `start`.
 
-        :param collector: collects the metrics of now; for each scrape, on any thread.
-        :raises SettingsError: nothing can listen there.
+        :param collector: collects the current metrics; called for each scrape, on any thread.
+        :raises SettingsError: it cannot listen at this address.
         """
         from prometheus_client import CollectorRegistry, MetricsHandler, ProcessCollector
 
@@ -88,21 +88,21 @@ class MetricsServer:
 
     @property
     def address(self) -> ListenAddress:
-        """Where it listens, with the port that the system chose if 0 was asked for."""
+        """The address of the listening socket; for port 0, with the port that the system chose."""
         return ListenAddress(*self._server.socket.getsockname()[:2])
 
     def start(self) -> None:
-        """Start the thread that takes connections."""
+        """Start the thread that accepts connections."""
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     def close(self) -> None:
-        """Stop."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def _listen(address: ListenAddress) -> socket.socket:
-    """:raises SettingsError: nothing can listen there."""
+    """:raises SettingsError: the process cannot listen at this address."""
     everywhere = not address.host
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     dual = everywhere and socket.has_dualstack_ipv6()
@@ -113,7 +113,7 @@ def _listen(address: ListenAddress) -> socket.socket:
             dualstack_ipv6=dual,
         )
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # create_server adds to that of the error
+        reason = os.strerror(error.errno or 0)  # create_server adds the address to the error's own
         raise SettingsError(
             f"--metrics cannot listen on {address} ({reason}); name another address"
         ) from None

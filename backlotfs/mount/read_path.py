@@ -48,13 +48,14 @@ log = logging.getLogger(__name__)
 
 #: Size of a block. It is small for random readers: a read of 4 KiB fetches 64 KiB.
 BLOCK_BYTES = 64 * 1024
-#: Fully read blocks may use this part of the memory (1/8), because the kernel caches them too.
+#: Blocks that were read whole may use only this part of the memory (1/8): the kernel caches them.
 CONSUMED_PART = 8
-#: Threads for transfers; so many that stalled sources do not block the others.
+#: Threads for transfers. There are many, so that stalled sources do not block the others.
 TRANSFER_THREADS = 192
 #: Further threads for transfers of sources whose URLs wait for API credits.
 URL_WAITERS = 512
-#: Default size of the disk cache: this, or this part (1/10) of the free disk if that is less.
+#: Default size of the disk cache: this, or this part (1/10) of the free disk space if it is less.
+#: A cache with pinned files keeps at least the size of its blocks.
 DISK_BYTES, DISK_PART = 10 * GIB, 10
 #: Blocks that wait to be written to disk may use this part of the memory (1/8).
 QUEUED_PART = 8
@@ -69,9 +70,9 @@ PassesThrough = Callable[[SourceVersion], bool]
 class Metrics:
     """The counters of the read path.
 
-    :ivar reads: reads of applications. :ivar failures: their recent errors.
-    :ivar read_rate: bytes per second that applications receive now.
-    :ivar fetch_rate: bytes per second that source hosts send now.
+    :ivar reads: reads of applications. :ivar failures: recent errors of reads and opens.
+    :ivar read_rate: recent rate of the bytes that applications receive.
+    :ivar fetch_rate: recent rate of the bytes that source hosts send.
     """
 
     reads: ReadCounts
@@ -81,7 +82,7 @@ class Metrics:
 
     @classmethod
     def of(cls, handles: HandleTable, clock: Clock) -> Metrics:
-        """Make counters at 0. :param handles: used to name the file of a failed read."""
+        """Make counters with the value 0. :param handles: give the file's name of a failed read."""
         failures, rate = RecentErrors(clock), RecentRate(clock)
         note = partial(_note_failure, handles, failures)
         reads = ReadCounts(ProcessNames(clock).of, rate=rate, note=note)
@@ -89,7 +90,7 @@ class Metrics:
 
 
 def _note_failure(handles: HandleTable, failures: RecentErrors, fh: int, error: Exception) -> None:
-    with suppress(BadHandle):  # closed meanwhile: nobody waits for its bytes
+    with suppress(BadHandle):  # the file was closed during the read: no program needs the error
         handle = handles.get(fh)
         handle.stale |= isinstance(error, ContentChanged)
         failures.note(handle.version.embed_code, handle.name, error)
@@ -134,9 +135,9 @@ class SourceParts:
     """The parts for sources and their hosts that the read path uses.
 
     :ivar get: makes GETs of presigned URLs.
-    :ivar urls: the presigned URLs.
-    :ivar aliases: the ETags that name one version.
-    :ivar queued: whether the URL of a source waits for an API credit.
+    :ivar urls: resolves the presigned URLs.
+    :ivar aliases: knows which ETags name the same version.
+    :ivar queued: returns whether the URL of a source waits for an API credit.
     """
 
     get: SignedGet
@@ -148,7 +149,7 @@ class SourceParts:
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
-    """Open the disk cache; None if there is none, with a line in the log if it failed."""
+    """Open the disk cache; None: it is off, or it cannot be opened, which is logged."""
     account = settings.account
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
@@ -156,7 +157,7 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
     folder = settings.cache_dir / "blocks" / identity.digest
     budget = settings.cache_bytes
     if budget is None:
-        # The disk may have less room than when files were pinned; pinned files stay.
+        # The disk may have less free space now than when files were pinned; these must be kept.
         budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
     if not budget:
         return None
@@ -169,14 +170,15 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
             queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
         )
     except CacheUnusable as error:
-        # A warning only if the user asked for a disk cache: another mount may use the folder.
+        # A usual cause is another mount that uses the folder. So this is a warning only if the user
+        # has set a cache size.
         level = logging.INFO if settings.cache_bytes is None else logging.WARNING
         events.DISK_CACHE_OFF.log(log, at=level, reason=error)
         return None
 
 
 def default_disk_bytes(folder: Path) -> int:
-    """10 GiB, or a tenth of the free disk if that is less; 0 if that cannot be read."""
+    """10 GiB, or a tenth of the free disk space if it is less; 0 if that space is not known."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:
@@ -201,7 +203,7 @@ def build_read_path(
     loader = _build_loader(settings, sources, cache, disk, metrics.fetch_rate, clock, tracing)
     prefetchers = PrefetcherRegistry(
         clock,
-        # Half for blocks that are in flight or not read yet, the rest for cached blocks.
+        # Half is for blocks in flight and for prefetched blocks; the rest is for cached blocks.
         window_budget_bytes=pool.budget_bytes // 2,
         block_bytes=BLOCK_BYTES,
         stats_of=sources.hosts.stats,
@@ -256,7 +258,7 @@ def _build_loader(
         clock,
         max_jobs=TRANSFER_THREADS,
     )
-    # With an explicit cache size every block is written, however fast its host is.
+    # If the user has set a cache size, blocks are written whatever the speed of their host is.
     stats_of = sources.hosts.stats if settings.cache_bytes is None else None
     return BlockLoader(
         cache,
@@ -265,7 +267,7 @@ def _build_loader(
         prefetch_budget_bytes=cache.pool.budget_bytes // 2,
         changed=sources.versions.on_mismatch,
         disk=None if disk is None else DiskAdmission(disk, clock, stats_of),
-        # With a bandwidth limit every pause would look like a stalled host.
+        # With a bandwidth limit, its pauses would look like a stalled host.
         hedges=None if limit else HedgePolicy(sources.hosts, clock, sources.queued),
     )
 

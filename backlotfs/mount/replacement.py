@@ -7,14 +7,14 @@
    kernel is told to look its names up again (`kernel.nodes`).
 2. The presigned URL is forgotten, unless it was issued after the record changed: an older URL may
    still serve the previous version.
-3. The pin moves to the new version, which is fetched.
+3. If the asset is pinned, its pin changes to the new version, which is fetched.
 
 **Touched**: the record of an asset has changed, so its source may have been replaced. The URL is
 invalidated first and the version second, so that the next probe uses a URL that was issued after
 the change. Then the source is probed again.
 
-**Deleted**: the version and its URL are handled as above. The pin is removed only
-if the API does not have the asset any more, not if a filter hides it.
+**Deleted**: the asset is not shown any more. Its version is forgotten, and its URL as above. Its
+pin is removed only if the API does not have the asset any more, but not if a filter hides it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 
 
 class Replacement:
-    """Updates every part with state of a changed source, on the thread that found the change.
+    """Updates every part that has state of a changed source, on the thread that found the change.
 
-    It listens to the versions (`SourceVersionCache.subscribe`) and to the catalog
+    It subscribes to the versions (`SourceVersionCache.subscribe`) and to the catalog
     (`Catalog.subscribe`).
     """
 
@@ -52,7 +52,7 @@ class Replacement:
     ) -> None:
         """Subscribe to nothing yet: see `connect`.
 
-        :param kernel: is told of changed names and attributes.
+        :param kernel: receives the changes of names and attributes.
         """
         self._versions = versions
         self._urls = urls
@@ -68,11 +68,11 @@ class Replacement:
         self._catalog.subscribe(self.published)
 
     def on_replaced(self, embed_code: str, before: ProbedSource) -> None:
-        """Let the kernel's node keep the version ``before`` another one is shown."""
+        """Let the kernel's node of the file keep the previous version, ``before``."""
         self._kernel.retire(embed_code, before)
 
     def on_change(self, embed_code: str, current: SourceVersion | None) -> None:
-        """Update all parts: the source is ``current``; None: it changed and was not probed yet."""
+        """Update all parts. The new version is ``current``; None: it was not probed yet."""
         if current is not None:
             events.SOURCE_REPLACED.log(log, embed_code=embed_code, size=current.size)
         if current is None or not self._urls.has_fresh(embed_code):
@@ -81,16 +81,16 @@ class Replacement:
         self._kernel.attributes_changed([embed_code])
 
     def before_publication(self, change: CatalogDelta) -> None:
-        """Take over the versions that other mounts found, before their rows are shown.
+        """Apply the versions that other mounts found, before their rows are shown.
 
-        And doubt the URLs of touched records: an open just after the publication probes its source,
-        by a URL that was given after the change.
+        Also invalidate the URLs of touched records: an open just after the publication probes the
+        source, and the probe needs a URL that was issued after the change.
         """
         self._versions.apply_external(change.replaced)
         for row in change.updated:
             self._urls.invalidate_on_change(row.embed_code)
         for row in change.new:
-            if row.size >= 0 and not row.verified:  # touched while it was not presented
+            if row.size >= 0 and not row.verified:  # changed while the asset was not shown
                 self._urls.invalidate_on_change(row.embed_code)
 
     def published(self, change: CatalogDelta) -> None:
@@ -104,7 +104,8 @@ class Replacement:
             self._versions.invalidate(code)
         self._probes.enqueue_stale(code for code in touched if self._versions.known(code))
         self._kernel.listing_changed(touched)
-        if change.new or any(row.size < 0 for row in change.updated):  # a lost catalog had sizes
+        # An updated record has no known size if the catalog was lost: its sizes were lost too.
+        if change.new or any(row.size < 0 for row in change.updated):
             self._probes.start_backfill()
         for row in change.removed:
             code = row.embed_code

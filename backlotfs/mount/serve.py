@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of a mount process: list or open the library, mount, serve, unmount, clean up.
+"""The steps of a mount process: list or open the library, mount, serve, unmount, clean up.
 
-The log is the only output of a mount in the background; `background` tells the waiting command how
-the start went.
+The log is the only output of a mount in the background. `background` reports the result of the
+start to the waiting command.
 """
 
 from __future__ import annotations
@@ -56,22 +56,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A mount with a saved catalog starts without the API, and ends if the API refuses its credentials
-#: within this time.
+#: A mount with a saved catalog starts without an answer of the API. It ends if the API refuses the
+#: credentials within this time after the mount is ready.
 CHECK_S = 5.0
-#: Such a mount says that it is mounted only when the API has answered, or was silent for this long
-#: since the mount began to start.
+#: A mount that starts with a saved catalog and refreshes it reports that it is ready when the API
+#: has answered, or this long after its start.
 FIRST_ANSWER_S = 1.0
-#: Unknown sizes are announced at the start only if it takes longer than this to find them out.
+#: Unknown sizes are reported at the start only if it takes at least this long to find them.
 NOTED_S = 5.0
 
 
 def serve_mount(settings: MountSettings, ready: Ready, *, cleared_dead: bool = False) -> None:
     """Mount, serve until unmounted or stopped by a signal, and clean up.
 
-    :param ready: called once the mountpoint answers, with a sentence on unknown sizes.
+    :param ready: called once the mountpoint answers, with lines for the user: on an old listing, on
+        the part of the library that is shown, and on unknown sizes.
     :param cleared_dead: whether a dead mount was removed from the mountpoint before.
-    :raises BacklotError: the mount failed; nothing is left behind.
+    :raises BacklotError: the mount failed, and everything was cleaned up.
     """
     signals.block()  # before the first thread starts
     excepthooks.keep_no_core()
@@ -81,14 +82,14 @@ def serve_mount(settings: MountSettings, ready: Ready, *, cleared_dead: bool = F
     try:
         _MountProcess(settings, ready).run()
     except BacklotError as error:
-        # Otherwise the command writes the reason to the same stderr.
+        # If people read stderr, the command itself writes the reason there.
         if settings.log_place != "stderr" or not output.people_read_stderr(settings.log_format):
             events.MOUNT_FAILED.log(log, exit_code=error.exit_code, reason=error)
         raise
 
 
 def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
-    """Call ``serve``; return its exit code, and if it is not 0 one line that says why."""
+    """Call ``serve``; return the exit code, and a line with the reason (empty if the code is 0)."""
     try:
         serve()
     except BacklotError as error:
@@ -166,7 +167,7 @@ class _MountProcess:
         address = self._settings.metrics
         if address is None:
             return None
-        # late: few mounts need it, and what it imports
+        # imported here, because few mounts need these modules
         from backlotfs.mount.metrics_server import MetricsServer, check_installed
 
         check_installed()
@@ -183,7 +184,7 @@ class _MountProcess:
         return MetricsServer(address, metrics)
 
     def run(self) -> None:
-        """Serve until the end. :raises BacklotError: the mount failed, or was refused."""
+        """Serve until the mount ends. :raises BacklotError: it failed, or the API refuses it."""
         settings, stack = self._settings, self._stack
         if self._metrics is not None:
             self._metrics.start()
@@ -218,7 +219,7 @@ class _MountProcess:
         self._mounting.set()
         try:
             limits = ReadLimits(settings.limits.read_s, stack.probes.is_queued)
-            if settings.read_timeout_s is not None:  # it includes waits for API credits
+            if settings.read_timeout_s is not None:  # this limit includes waits for API credits
                 limits = ReadLimits(settings.read_timeout_s)
             self._kernel.run(
                 operations,
@@ -232,9 +233,9 @@ class _MountProcess:
             raise self._refused
 
     def _show_saved(self) -> None:
-        """Read the saved listing while the mount is made; without it, list the library.
+        """Read the saved listing while the mount starts; if it cannot be used, list the library.
 
-        If that fails too, the mount ends, as it does without a saved listing.
+        If the library cannot be listed, the mount ends, as a mount without a saved listing does.
         """
         catalog = self._stack.catalog
         try:
@@ -242,15 +243,15 @@ class _MountProcess:
                 self._list_library()
         except BacklotError as error:
             self._refused = error
-            catalog.presented.end()  # or an operation that waits would keep the mount from ending
-            self._adapter.began.wait()  # only then can it be ended in order
+            catalog.presented.end()  # ends waiting operations, which would delay the unmount
+            self._adapter.began.wait()  # before this, the mount cannot be unmounted properly
             self._stop()
         finally:
             catalog.presented.end()
 
     def _list_library(self) -> None:
-        """List a library that no mount has saved. :raises BacklotError: that failed."""
-        with systemd.more_start_time():  # a slow API may need it for its first answer
+        """List a library that has no usable saved listing. :raises BacklotError: this failed."""
+        with systemd.more_start_time():  # also during the check: a slow API answers late
             self._check_api()
             events.LISTING.log(log, source=self._settings.source)
             systemd.notify("STATUS=listing the library")
@@ -270,7 +271,7 @@ class _MountProcess:
     def _keep_control(self) -> None:
         """Open the control socket if there is none: a cleaner of ``/tmp`` may have removed it.
 
-        Where there was no place for one, a login of this user may have made one since.
+        If no folder for it could be used before, ``/run/user/UID`` may exist since a later login.
         """
         with self._controlling:
             if self._ended or (self._control is not None and not self._control.removed):
@@ -296,8 +297,8 @@ class _MountProcess:
         return None
 
     def _on_mounted(self, *, saved: bool) -> None:
-        """Announce the mount and start the background work. Runs once the mountpoint answers."""
-        with contextlib.suppress(CatalogClosed):  # the mount has ended meanwhile
+        """Announce the mount and start the background work. Called once the mountpoint answers."""
+        with contextlib.suppress(CatalogClosed):  # the mount ended during the announcement
             self._announce(saved=saved)
 
     def _announce(self, *, saved: bool) -> None:
@@ -329,7 +330,10 @@ class _MountProcess:
         self._history.start()
 
     def _old_listing(self) -> str:
-        """A sentence that a saved listing is shown, and why; empty if the API has answered."""
+        """A sentence that an old listing is shown, and why; empty if the listing is up to date.
+
+        It is also empty if the API has answered and the refresh still runs.
+        """
         catalog = self._stack.catalog
         unheard = catalog.refreshing and not self._stack.api.heard.is_set()
         error = None if catalog.refreshing else catalog.last_error
@@ -345,14 +349,14 @@ class _MountProcess:
         )
 
     def _counted(self) -> SizedCounts:
-        """Count the assets that are shown; with rules, the listing has to be read first."""
+        """Count the assets that are shown; rules are applied to the listing in memory."""
         stack = self._stack
         if stack.catalog.presented.admit.choice is None:
             return stack.catalog.counted()
         return count_sizes(stack)
 
     def _part(self) -> str:
-        """A sentence on the part of the library that is shown; empty if that is all of it."""
+        """A sentence on the part of the library that the rules select; empty without rules."""
         catalog = self._stack.catalog
         if catalog.presented.admit.choice is None:
             return ""
@@ -363,7 +367,7 @@ class _MountProcess:
         return "; ".join([said, *unknown])
 
     def _unknown_sizes(self) -> str:
-        """A sentence on unknown sizes if it takes long to find them out; else empty."""
+        """A sentence on unknown sizes if it takes `NOTED_S` or longer to find them; else empty."""
         files = self._counted().to_come
         seconds = self._stack.probes.seconds_for(files)
         if not files or seconds is None or seconds < NOTED_S:
@@ -378,16 +382,16 @@ class _MountProcess:
     def _refresh_saved(self) -> None:
         """Start to refresh a saved catalog."""
         catalog = self._stack.catalog
-        with contextlib.suppress(BacklotError):  # the refresh meets the same error
-            if catalog.lists_sources is None:  # the catalog of an earlier version does not say
+        with contextlib.suppress(BacklotError):  # the refresh will get and report the same error
+            if catalog.lists_sources is None:  # not in the catalog of an earlier version
                 self._check_api()
         catalog.refresh(insists=False)
 
     def _is_refused(self, until_s: float, heard: Callable[[], bool] = lambda: False) -> bool:
-        """Wait for the first refresh of a saved catalog; whether the API refuses the credentials.
+        """Wait for the first refresh; return whether the API refuses the credentials.
 
         :param until_s: end of the wait on the monotonic clock.
-        :param heard: whether there is nothing more to wait for.
+        :param heard: returns whether the API has answered, which ends the wait.
         """
         catalog = self._stack.catalog
         while self._clock.monotonic() < until_s and catalog.refreshing and not heard():
@@ -399,7 +403,7 @@ class _MountProcess:
 
     def _each_minute(self) -> None:
         self._keep_control()
-        self._start_backfills()  # another mount of the library may have stopped its backfill
+        self._start_backfills()  # one in another mount of the library may have stopped
         self._report.log()
 
     def _start_backfills(self) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thread handles the signals of a mount, because the main thread serves the session.
 
-With fusepy that is a loop in C, where Python's signal handlers do not run and libfuse's own SIGHUP
-handler unmounts. So the signals are blocked before any thread starts, and one thread waits for
-them.
+With fusepy, the main thread runs a loop in C: there, Python's signal handlers do not run, and
+libfuse's own SIGHUP handler unmounts. So the signals are blocked before any thread starts, and one
+thread waits for them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds all parts of a mount below the kernel; the only module that imports every package."""
+"""Builds all parts of a mount except the kernel adapter, and connects them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Stack:
     :ivar session: has the connections to the API.
     :ivar captions: None if caption files are not shown.
     :ivar saved_urls: None if presigned URLs are not kept over restarts.
-    :ivar notifier: of the kernel adapter.
+    :ivar notifier: the notifier of the kernel adapter.
     """
 
     limiter: ApiRateLimiter
@@ -124,7 +124,7 @@ class Stack:
         self.session.close()
         if self.reading.disk is not None:
             self.reading.disk.close()
-        self.catalog.save_listing()  # last, because it may wait and can be spared
+        self.catalog.save_listing()  # last: it may wait, and a mount can start without it
         self.db.close()
 
 
@@ -136,7 +136,7 @@ def _library(account: Account) -> LibraryIdentity:
 def open_saved_urls(settings: MountSettings, clock: Clock) -> SavedUrls | None:
     """Open the presigned URLs that earlier mounts saved; None if URLs are not saved.
 
-    :raises SettingsError: with `forget_urls`, if they cannot be deleted.
+    :raises SettingsError: ``forget_urls`` is set, and the saved URLs cannot be deleted.
     """
     account = settings.account
     path = settings.cache_dir / "urls" / f"{_library(account).digest}.sqlite3"
@@ -274,12 +274,12 @@ def build_stack(
 ) -> Stack:
     """Build everything below the kernel adapter; send nothing yet.
 
-    :param notifier: tells the kernel of changes; None: there is no kernel.
-    :param disk: the disk cache; closed with the stack.
+    :param notifier: sends changes to the kernel; None: there is no kernel.
+    :param disk: the disk cache; `Stack.close` closes it.
     :param progress: called with the number of assets so far during a full sync.
     :param rules: decides which program waits for an unknown size; None: all wait.
-    :param passes_through: whether the kernel reads an open version itself.
-    :param tracing: makes spans of reads; None: there are none.
+    :param passes_through: returns whether the kernel reads an open version itself.
+    :param tracing: makes spans of reads; None: no spans are made.
     :raises SettingsError: see `open_api_session`, `open_saved_urls` and `parse_rule`.
     """
     account = settings.account

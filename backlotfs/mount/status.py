@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a mount reports of itself: to ``status``, into the log, and on SIGUSR1.
+"""The reports on a mount: the answer to ``status``, the numbers in the log, the SIGUSR1 dump.
 
 `manual/texts/json.md` describes each key of the answer to ``status``.
 """
@@ -36,11 +36,11 @@ from backlotfs.open_files.recent_errors import Failure
 from backlotfs.source.bandwidth import SPAN_S
 from backlotfs.untrusted_numbers import LARGEST
 
-#: Version of the answer: grows when a key is removed or changes its meaning.
+#: Version of the answer. It is increased when a key is removed or changes its meaning.
 SCHEMA = 1
-#: An export that has said nothing for so long is taken for ended: it speaks every 2 s.
+#: An export without a report for this long counts as ended; one usually reports every 2 s.
 EXPORT_SILENT_S = 60.0
-#: What an export says of itself, each a number.
+#: The keys of an export's report. Each value is a number.
 _OF_EXPORTS = ("pid", "files", "of_files", "bytes")
 #: Largest number of waiting programs in the answer.
 SHOWN_WAITING = 50
@@ -58,7 +58,7 @@ def mount_head(settings: MountSettings) -> dict[str, Any]:
 
 
 def count_sizes(stack: Stack) -> SizedCounts:
-    """Count the known, missing and unknown sizes, including those that are not saved yet."""
+    """Count the known, missing and unknown sizes; sizes that are not saved yet count as known."""
     return stack.versions.count(stack.catalog.library.rows)
 
 
@@ -76,19 +76,19 @@ class WaitingProgram(NamedTuple):
 
 
 class RunningExports:
-    """The exports of files of this mount. Their bytes do not come through it. Thread-safe.
+    """The running exports of files of this mount, which may not read through it. Thread-safe.
 
-    Each tells its progress with its questions for ``status``, which it asks anyway.
+    An export reports its progress in its ``status`` requests.
     """
 
     def __init__(self, clock: Clock) -> None:
-        """Know of none."""
+        """Start without exports."""
         self._clock = clock
         self._lock = threading.Lock()
         self._heard: dict[int, tuple[float, dict[str, int]]] = {}
 
     def hear(self, progress: object) -> None:
-        """Keep what an export says; anything else is ignored."""
+        """Keep the report of an export; any other value is ignored."""
         if not isinstance(progress, dict):
             return
         kept: dict[str, int] = {
@@ -101,7 +101,7 @@ class RunningExports:
                 self._heard[kept["pid"]] = self._clock.monotonic(), kept
 
     def now(self) -> list[dict[str, int]]:
-        """What was heard last of each export that still runs."""
+        """The last report of each export that still runs."""
         since_s = self._clock.monotonic() - EXPORT_SILENT_S
         with self._lock:
             self._heard = {
@@ -120,7 +120,7 @@ def status_answer(
     :param began_s: start of the mount in seconds since the epoch.
     :param waiting: the programs whose operations wait now, for any reason.
     """
-    # before the sizes are counted: a sync that ends now has to be among them
+    # Read this before the sizes are counted: if it is False, the count includes the last sync.
     syncing = stack.catalog.refreshing or stack.notifier.pending
     with contextlib.suppress(BacklotError):
         stack.versions.flush()  # save every size that the answer counts as known
@@ -136,7 +136,7 @@ def status_answer(
         "choice": _choice(stack),
         "sizes": {
             **sizes._asdict(),
-            # 0.0 means that there are enough credits; then nothing bounds the time.
+            # 0.0 means that there are enough credits: they do not limit the speed, so it is null.
             "seconds_left": stack.probes.seconds_for(sizes.to_come) or None,
         },
         "synced_at": stack.db.read(sync_state).synced_at_s,
@@ -160,7 +160,7 @@ def status_answer(
 
 
 def _choice(stack: Stack) -> dict[str, Any] | None:
-    """The rules of the mount, and of how many assets they choose; None without rules."""
+    """The rules of the mount, and the number of assets they choose from; None without rules."""
     choice = stack.catalog.presented.admit.choice
     if choice is None:
         return None
@@ -181,7 +181,7 @@ def _credits(limiter: ApiRateLimiter) -> dict[str, Any]:
 
 
 def _waiting(stack: Stack, waiting: Iterable[WaitingProgram]) -> list[dict[str, Any]]:
-    """The programs that wait for an API credit, each with each file once."""
+    """The programs that wait for an API credit; one entry for each program and file."""
     probes = stack.probes
     queued = {entry for entry in waiting if probes.is_queued(entry.embed_code)}
     shown = [
@@ -220,7 +220,7 @@ def _cache(stack: Stack) -> dict[str, Any]:
 def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
     observed = stack.reading.metrics
     read_bytes = observed.reads.total().asked_bytes
-    fetched_bytes = observed.fetch_rate.total_bytes  # of GETs that still run as well
+    fetched_bytes = observed.fetch_rate.total_bytes  # includes GETs that still run
     up_s = max(1.0, time.time() - began_s)
     return {
         "now": {
@@ -238,14 +238,14 @@ def _throughput(stack: Stack, began_s: float) -> dict[str, Any]:
 
 
 def read_totals(stack: Stack) -> Totals:
-    """What has been read until now, for the history."""
+    """The current totals for the history."""
     observed = stack.reading.metrics
     reads = observed.reads.total()
     return Totals(reads.asked_bytes, observed.fetch_rate.total_bytes, tuple(reads.blocks))
 
 
 def usage_answer(usage: Usage) -> dict[str, Any]:
-    """The reads of one program name, or of all."""
+    """The reads of all programs with one name, or of all programs."""
     return {
         "asked_bytes": usage.asked_bytes,
         "reads": usage.reads,
@@ -255,8 +255,9 @@ def usage_answer(usage: Usage) -> dict[str, Any]:
 
 
 def next_files(stack: Stack) -> dict[str, int]:
-    """What the prefetch across files has fetched, and how much of it was read and was not."""
-    read_bytes = stack.reading.metrics.reads.before_open_bytes  # first: more is fetched meanwhile
+    """The bytes that the prefetch across files has fetched, and how many were and were not read."""
+    # `read_bytes` is taken first, so it is not larger than `fetched_bytes`.
+    read_bytes = stack.reading.metrics.reads.before_open_bytes
     fetched_bytes = stack.reading.loader.before_open_bytes
     return {
         "fetched_bytes": fetched_bytes,
@@ -277,9 +278,10 @@ def _failure(failure: Failure) -> dict[str, Any]:
 
 
 class MinuteReport:
-    """Logs once a minute, in numbers, what happens too often for one line each.
+    """Logs the numbers of events that are too frequent for a line each.
 
-    These are refused signed URLs and newly known sizes. Not thread-safe.
+    These are refused signed URLs and newly known sizes. `log` is called once a minute. Not
+    thread-safe.
     """
 
     def __init__(self, stack: Stack, clock: Clock) -> None:
@@ -315,16 +317,16 @@ class MinuteReport:
         self._known = counts.sized
 
 
-#: Largest number of open files that the state dump names; it counts all.
+#: Largest number of open files that the state dump names; the count includes all.
 NAMES_SHOWN = 50
 
 
 def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
-    """Log where every thread is, then the answers to ``status`` and ``stats`` (SIGUSR1).
+    """Log the stack of every thread, then the answers to ``status`` and ``stats`` (SIGUSR1).
 
-    The threads come first, because they need no lock: they matter most when a mount hangs. For a
-    thread the log has files, lines and functions, never a value. Threads at the same place, such as
-    idle workers of a pool, share a line.
+    The stacks are logged first: they are the most useful part when a mount hangs, and reading them
+    takes no lock. They have files, lines and functions, but no values. Threads with the same stack,
+    such as idle workers of a pool, share a line.
 
     :param handlers: those of the control socket.
     :raises BacklotError: the state cannot be read; the threads are logged already.
@@ -334,7 +336,7 @@ def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
     by_place: dict[str, list[str]] = {}
     for ident, frame in frames_by_thread.items():
         place = " > ".join(_place(call) for call in traceback.extract_stack(frame))
-        # threads of libfuse or the interpreter have no name in Python
+        # Python has no name for threads that libfuse has started; their number is logged.
         by_place.setdefault(place, []).append(names.get(ident, str(ident)))
     for frames, threads in by_place.items():
         events.STACK.log(log, threads=sorted(threads), frames=frames)
@@ -357,7 +359,7 @@ def dump_state(handlers: Mapping[str, Handler], stack: Stack) -> None:
 def _frames() -> dict[int, FrameType]:
     """The current frame of every thread.
 
-    The garbage collector is off meanwhile: before Python 3.12.1 a finalizer that ran inside
+    The garbage collector is off during the call: before Python 3.12.1, a finalizer that ran inside
     `sys._current_frames` could block the whole process for ever (CPython issue 106883).
     """
     was_enabled = gc.isenabled()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a mount tells systemd: readiness, a request for more start time, and signs of life.
+"""The messages of a mount to systemd: readiness, requests for more start time, and keep-alives.
 
-sd_notify(3) needs four lines, so there is no dependency for it.
+sd_notify(3) takes a few lines, so there is no dependency for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from backlotfs.config.time_limits import START_ASK_EVERY_S, START_ASK_FOR_S
 from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.log import events
 
-#: Probes of the mount within the watchdog's timeout: two may fail.
+#: The watchdog's timeout is divided by this. The result is both the time limit of a probe and the
+#: pause after it. A probe that gets no answer and the two pauses around it take the whole timeout.
 _PROBES = 3
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def notify(state: str) -> None:
 
 @contextlib.contextmanager
 def more_start_time(every_s: float = START_ASK_EVERY_S) -> Iterator[None]:
-    """While inside, keep systemd's start timeout from ending; the body has its own deadline."""
+    """Within the context, extend systemd's start timeout; the body has its own deadline."""
     over = threading.Event()
     request = f"EXTEND_TIMEOUT_USEC={START_ASK_FOR_S * 1e6:.0f}"
 
@@ -67,7 +68,7 @@ def watchdog_timeout_s() -> float | None:
 
 
 def start_watchdog(mountpoint: Path) -> None:
-    """Start a thread that tells systemd as long as the mount answers, if systemd asks for that."""
+    """If systemd watches this process, start a thread that reports as long as the mount answers."""
     timeout_s = watchdog_timeout_s()
     if timeout_s is None:
         return
@@ -82,10 +83,10 @@ def start_watchdog(mountpoint: Path) -> None:
 
 
 def report_alive(mountpoint: Path, timeout_s: float) -> None:
-    """Probe the mount from outside, as a program would, and tell systemd if it answers."""
+    """Probe the mount by another process; report to systemd unless the mount does not answer."""
     try:
         silent = probe_mount(mountpoint, timeout_s=timeout_s).silent
-    except OSError as error:  # no memory or no process: that says nothing of the mount
+    except OSError as error:  # the process could not be started, so the mount was not probed
         events.WATCHDOG_BLIND.log(log, reason=error.strerror)
         silent = False
     if silent:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds what every GET of a source uses: connections, address policy, counts of hosts."""
+"""Builds the parts that every GET of a source uses: connections, address policy, host counters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Transport:
     """The parts that every GET of a source uses.
 
     :ivar hosts: counts the GETs, and measures each host.
-    :ivar breakers: of the hosts to which no connection can be made.
+    :ivar breakers: the circuit breakers of the hosts.
     """
 
     connections: ConnectionPool

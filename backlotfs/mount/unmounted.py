@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A library opened in this process, without a mount: for programs that read it by themselves.
+"""Opens a library in this process, without a mount, for programs that read files by this package.
 
-It has the catalog, versions, URLs and block loader of a mount, and no kernel. Several processes may
-open one library: they share the saved listing, and each has its own memory for blocks.
+An opened library has the catalog, versions, URLs and block loader of a mount, but no kernel
+adapter. Several processes may open one library: they share the saved listing, and each has its own
+memory for blocks.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def _never_queued(_embed_code: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OpenedLibrary:
-    """An opened library. Any thread of the process that opened it may use it, no forked process.
+    """An opened library, for all threads of the process that opened it, but no forked process.
 
-    :ivar stack: its parts, as a mount has them: namespace, versions, resolver, reader, transport.
+    :ivar stack: the parts as in a mount: namespace, versions, resolver, reader, transport.
     """
 
     settings: MountSettings
@@ -49,10 +50,10 @@ class OpenedLibrary:
         return self._pid == os.getpid() and not self._ends.is_set()
 
     def waiter(self) -> InterruptibleWait:
-        """Make the wait of one operation; it ends early if the library is closed.
+        """Make the waiter of one operation; its wait ends early if the library is closed.
 
-        As in a mount, the default limit is for silence, and a wait for an API credit is none;
-        ``read_timeout`` limits both together.
+        As in a mount, waits for API credits do not count for the default limit. They do count for
+        the limit ``read_timeout``.
         """
         limits, asked_s = self.settings.limits, self.settings.read_timeout_s
         return InterruptibleWait(
@@ -62,7 +63,7 @@ class OpenedLibrary:
         )
 
     def refresh(self) -> None:
-        """Bring the listing up to date and wait for it. :raises BacklotError: that failed."""
+        """Bring the listing up to date, and wait for the end. :raises BacklotError: this failed."""
         self.stack.catalog.load(Deadline(self.settings.limits.sync_s, self.clock))
 
     def close(self) -> None:
@@ -76,11 +77,11 @@ def open_library(
 ) -> OpenedLibrary:
     """Open a library: show the saved listing, or list the library if there is none yet.
 
-    A saved listing that is older than ``metadata_ttl`` is brought up to date first. If the API does
-    not answer, it is shown as it is.
+    A saved listing that is older than ``metadata_ttl`` is refreshed first. If the API does not
+    answer in time, the saved listing is shown and the refresh continues in the background.
 
-    :param settings: with ``cache_bytes`` 0 or None there is no disk cache: only one process at a
-        time can use the folder, and a mount needs it more.
+    :param settings: with ``cache_bytes`` 0 or None there is no disk cache. Only one process at a
+        time can use its folder, so by default the folder is left to a mount.
     :param progress: called with the number of assets so far while the library is listed.
     :raises BacklotError: the library cannot be listed, or the API refuses the credentials.
     """
@@ -113,7 +114,7 @@ def _check_api(library: OpenedLibrary) -> None:
 
 
 def _update_saved(library: OpenedLibrary) -> None:
-    """Bring an old listing up to date, as long as the API answers.
+    """Refresh an old listing, and wait for the end at most as long as for a first API call.
 
     :raises CredentialsRefused: the API refuses the credentials.
     """
@@ -121,7 +122,7 @@ def _update_saved(library: OpenedLibrary) -> None:
     age_s = clock.now() - library.stack.db.read(state.sync_state).synced_at_s
     if 0 <= age_s < settings.metadata_ttl_s:
         return
-    catalog.refresh(insists=False)  # in the background: a long one goes on behind the wait
+    catalog.refresh(insists=False)  # in the background: it continues after the wait below
     until_s = clock.monotonic() + settings.limits.first_call_s
     while catalog.refreshing and clock.monotonic() < until_s:
         clock.sleep(POLL_S)

@@ -14,14 +14,14 @@ MAX_FILES = 200_000
 
 
 class WalkFolders:
-    """The folders of a mount, with the orders of their files. Any thread may call it."""
+    """Finds folders of a mount and the orders of their files. Any thread may call it."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         self._orders = PerFolder(_orders)
 
     def folder_of(self, embed_code: str, near: int | None) -> FolderOrders | None:
-        """The folder that an asset was probably opened in; None if it is too large.
+        """The folder in which an asset was probably opened; None: it is unknown or too large.
 
         :param near: the inode number of the folder that the program used before.
         """

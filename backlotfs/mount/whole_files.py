@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds what reads whole files without a kernel: large blocks, nothing cached, GETs far ahead.
+"""Builds a loader that reads whole files without a kernel: large blocks, no cached blocks.
 
-A process that copies files of a mount uses it (`mount.direct`), and each worker of a cluster
-(`cluster.worker`). Each answer of a source host is checked against the version, as in a mount.
+Processes that copy files of a mount (`mount.direct`) and the workers of a cluster
+(`cluster.worker`) use it. Each answer of a source host is checked against the version, as in a
+mount.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def whole_file_loader(
 ) -> BlockLoader:
     """A loader for `fetch.stream`.
 
-    :param account: says how hosts are reached; its key and secret are not used.
-    :param pool: of blocks of `BLOCK_BYTES`; several loaders may share it.
+    :param account: has the settings of connections; its key and secret are not used.
+    :param pool: a pool of blocks of `BLOCK_BYTES`; several loaders may share it.
     :raises SettingsError: the account's ``ca_bundle`` cannot be used.
     """
     transport = Transport.of(account, clock)

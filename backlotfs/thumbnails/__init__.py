@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thumbnails as the freedesktop.org standard has them: in the user's own cache, and shared ones.
+"""Thumbnails by the freedesktop.org standard: in the cache of the user, and shared ones.
 
-`picture` decodes and shrinks an image; it alone imports Pillow (the extra ``thumbnails``), and only
-when there is a picture to make. `cache` reads and writes ``~/.cache/thumbnails``; `shared` makes
-those that a mount shows. Nothing here knows of a library.
+`picture` decodes and shrinks images, and reads the texts of a PNG. Only this module imports Pillow
+(the extra ``thumbnails``), in the functions that need it. `cache` reads and writes
+``~/.cache/thumbnails``. `shared` makes the thumbnails that a mount shows.
 """

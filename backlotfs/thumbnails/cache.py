@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thumbnails of a user: ``~/.cache/thumbnails``, by size and by the md5 of the file's URI.
+"""The thumbnails of a user: ``~/.cache/thumbnails``, by size and by the MD5 of the file's URI.
 
-A thumbnail is valid for one modification time of its file: as long as the ``Thumb::MTime`` in it is
-what ``stat`` says. Other programs write here too, so each file is written whole and renamed.
+A thumbnail is valid as long as its text ``Thumb::MTime`` equals the modification time of the file.
+Other programs write to this folder too, so each thumbnail is written to a temporary file, which is
+then renamed.
 """
 
 from __future__ import annotations
@@ -20,25 +21,26 @@ from backlotfs.errors import BacklotError
 from backlotfs.thumbnails.picture import Picture, png_texts
 from backlotfs.trusted_paths import open_folder
 
-#: Name of a size → the edge of the square that it fits in, in pixels.
+#: Name of a size to the edge of the square that a thumbnail of this size fits into, in pixels.
 SIZES = {"normal": 128, "large": 256, "x-large": 512, "xx-large": 1024}
-#: Of a thumbnail only this much is read: its texts come first.
+#: Bytes of a thumbnail that are read: its texts are at the start.
 _HEAD_BYTES = 64 * 1024
-#: What GLib (``g_filename_to_uri``) leaves as it is, beside letters and digits; `quote` adds ``~``.
+#: The characters besides letters and digits that GLib (``g_filename_to_uri``) does not escape.
 _PLAIN = "!$&'()*+,-./:=@_~"
 
 
 def file_uri(path: str) -> str:
-    """The URI of an absolute path, as GLib spells it: another spelling has another name."""
+    """The URI of an absolute path, as GLib writes it; another form would give another file name."""
     return "file://" + quote_from_bytes(os.fsencode(path), safe=_PLAIN)
 
 
 def relative_uris(name: str) -> tuple[str, str]:
-    """The URIs of a file in the shared repository of its folder; the latest spelling first.
+    """The URIs of a file in the shared repository of its folder; the current form is the first.
 
-    Version 0.8.0 of the standard, and Xfce 4.18, have the name alone; since then it follows ``./``.
+    In version 0.8.0 of the standard, and in Xfce 4.18, the URI is the name alone. In later versions
+    ``./`` precedes the name.
     """
-    # a mount's names are in UTF-8, whatever its locale is
+    # The names in a mount are UTF-8 in every locale.
     quoted = quote_from_bytes(name.encode("utf-8", "surrogateescape"), safe=_PLAIN)
     return f"./{quoted}", quoted
 
@@ -50,9 +52,9 @@ def thumbnail_name(uri: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The file that a thumbnail is of.
+    """The file that a thumbnail shows.
 
-    :ivar path: absolute. :ivar mtime_s: whole seconds. :ivar size: in bytes.
+    :ivar path: the absolute path. :ivar mtime_s: in whole seconds. :ivar size: in bytes.
     """
 
     path: str
@@ -62,7 +64,7 @@ class Original:
 
     @property
     def uri(self) -> str:
-        """The URI as file managers spell it."""
+        """The URI as file managers write it."""
         return file_uri(self.path)
 
     def texts(self, software: str) -> dict[str, str]:
@@ -77,16 +79,16 @@ class Original:
 
 
 class ThumbnailCache:
-    """Reads and writes a user's thumbnails. Any thread may call it, while other programs write."""
+    """Reads and writes a user's thumbnails, as other programs may do. Any thread may call it."""
 
     def __init__(self, folder: Path, sizes: Iterable[str], *, software: str) -> None:
-        """:param sizes: the sizes of `SIZES` that are written."""
+        """:param sizes: names from `SIZES`: the sizes that are written."""
         self._folder = folder
         self._sizes = tuple(sizes)
         self._software = software
 
     def holds(self, original: Original) -> bool:
-        """Whether the cache has every size for this version of the file."""
+        """Whether the cache has a valid thumbnail of the file in every size."""
         return all(self._is_current(size, original) for size in self._sizes)
 
     def keep(self, original: Original, picture: Picture) -> None:
@@ -120,7 +122,7 @@ class ThumbnailCache:
     def _write(self, path: Path, png: bytes) -> None:
         folder = open_folder(path.parent, make=True)
         try:
-            # 0600, as the standard wants: who may not read the file may not see its picture
+            # The standard requires mode 0600: other users may not be allowed to read the file.
             place = f"/proc/self/fd/{folder}"
             number, made = tempfile.mkstemp(prefix=".backlotfs-", suffix=".png", dir=place)
             try:
@@ -136,5 +138,5 @@ class ThumbnailCache:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """An opener that does not wait for the writer of a FIFO in the place of a thumbnail."""
+    """An opener that does not wait for a writer if the path is a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes small pictures of images from a host that is not trusted.
 
-A decoder is given few formats, few bytes, few pixels and few scans: the header is looked at first,
-so that a picture of a gigapixel in a kilobyte is refused before it is unpacked.
+Formats, pixels and scans of an image are limited. The header is read first, so a picture with a
+gigapixel in a kilobyte is refused before it is decoded.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from backlotfs.errors import InvalidRangeResponse, SettingsError, install_extra
 if TYPE_CHECKING:
     from PIL import Image
 
-#: A frame of 8K video has 33 million.
+#: Largest number of pixels of an image; a frame of 8K video has 33 million.
 MAX_PIXELS = 40_000_000
-#: Scans of a JPEG, each of which is decoded over all pixels; a usual progressive one has 10, and
-#: thousands fit into a megabyte.
+#: Largest number of scans of a JPEG. Each scan is decoded over all pixels. A usual progressive JPEG
+#: has 10 scans, but thousands fit into a megabyte.
 MAX_SCANS = 64
-_SCAN = b"\xff\xda"  # cannot mean anything else in the data of a JPEG
-#: What preview images come as, and nothing else that a decoder knows.
+_SCAN = b"\xff\xda"  # never in compressed data; metadata with these bytes is counted too
+#: The formats of preview images. Pillow's decoders of other formats are not used.
 _FORMATS = ("JPEG", "PNG", "GIF", "WEBP")
 
 
 class Picture:
-    """A decoded picture, upright; of an animation its first frame."""
+    """A decoded picture, rotated as its EXIF data requires; of an animation, the first frame."""
 
     def __init__(self, encoded: bytes, *, most_pixels: int = MAX_PIXELS) -> None:
         """Decode an image.
 
-        :param most_pixels: a larger image is refused.
-        :raises InvalidRangeResponse: it is not a picture, is damaged, or has too many pixels.
+        :param most_pixels: an image with more pixels is refused.
+        :raises InvalidRangeResponse: it is not a picture, is damaged, or has too many pixels or
+            scans.
         :raises SettingsError: Pillow is not installed.
         """
         check_installed()
@@ -55,7 +56,7 @@ class Picture:
     def png(self, edge: int, texts: Mapping[str, str]) -> bytes:
         """Make a PNG that fits into a square of ``edge`` pixels; a small picture is not enlarged.
 
-        :param texts: keywords and values to write into it.
+        :param texts: keywords and values to write into the PNG.
         """
         from PIL import Image, PngImagePlugin
 
@@ -70,7 +71,7 @@ class Picture:
 
 
 def png_texts(png: bytes) -> dict[str, str]:
-    """The keywords and texts of a PNG, read without decoding it; empty for other formats."""
+    """The keywords and texts of a PNG, read without its pixels; empty for other formats."""
     from PIL import Image
 
     try:
@@ -85,7 +86,7 @@ def png_texts(png: bytes) -> dict[str, str]:
 
 
 def check_installed(what: str = "this command") -> None:
-    """Check that Pillow is installed. :raises SettingsError: it is not, and ``what`` needs it."""
+    """Check that Pillow, which ``what`` needs, is installed. :raises SettingsError: it is not."""
     try:
         import PIL  # noqa: F401  # whether it is there is all that matters
     except ModuleNotFoundError:
@@ -95,12 +96,12 @@ def check_installed(what: str = "this command") -> None:
 
 @contextlib.contextmanager
 def _one_error() -> Iterator[None]:
-    """Turn the many errors of decoders into one: images may be made to harm them."""
+    """Replace every error of a decoder by one: a hostile image can cause any of them."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes: the limits here are stricter
+            warnings.simplefilter("ignore")  # Pillow warns of sizes; the limits here are stricter
             yield
-    except Exception as error:  # noqa: BLE001  # see above
+    except Exception as error:  # noqa: BLE001  # a hostile image can cause any error
         raise InvalidRangeResponse(
             f"the preview image cannot be decoded ({type(error).__name__})"
         ) from None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thumbnails for the folders of a mount, made in memory when a program looks one up.
 
-Pictures must not slow a mount down: few are made at a time, of small images only. A look-up waits
-for a moment; if the picture is late, it says that there is none, and for a while no other waits.
+Pictures must not slow a mount down: few are made at a time, and only from small images. A look-up
+waits up to `LOOK_UP_S` for its picture. If the picture is late, the look-up answers that there is
+none, and for `LOOK_UP_PAUSE_S` no look-up waits for a picture or starts to make one.
 """
 
 from __future__ import annotations
@@ -32,15 +33,17 @@ from backlotfs.thumbnails.picture import Picture
 
 log = logging.getLogger(__name__)
 
-#: Finished thumbnails that are kept: some hundred of the large ones, a thousand of the normal.
+#: Memory for finished thumbnails: some hundred large ones, or a thousand normal ones.
 KEPT_BYTES = 16 * 1024 * 1024
-#: Longest wait of a look-up for its picture, and of a picture for its image.
+#: Longest wait of a look-up for its picture, and longest time to fetch an image.
 LOOK_UP_S, MAKING_S = 3.0, 20.0
 #: No look-up waits for this long after one that was not answered in time.
 LOOK_UP_PAUSE_S = 20.0
-#: An image that failed is not asked for again for this long; shorter where the cause may pass.
+#: An image that could not be used is not requested again for this long. The second time is for
+#: failures that may be temporary.
 REFUSED_S, FAILED_S = 600.0, 30.0
-#: More pixels than any preview image has: the mount itself unpacks them.
+#: Images with more pixels are refused, because the mount itself decodes them. Usual preview images
+#: have fewer.
 MOST_PIXELS = 8_300_000
 #: Pictures made at the same time.
 MAKERS = 2
@@ -67,20 +70,20 @@ class SharedPictures:
         self._flights: SingleFlight[Wanted, bytes] = SingleFlight()
         self._lock = threading.Lock()
         self._made: LRUCache[Wanted, bytes] = LRUCache(KEPT_BYTES, getsizeof=len)
-        # URL → seconds it is not asked for again
+        # URL to the seconds for which it is not requested again
         self._without: TLRUCache[str, float] = TLRUCache(
             _REMEMBERED, ttu=lambda _url, seconds, now: now + seconds, timer=clock.monotonic
         )
         self._resting_until_s = 0.0
 
     def named(self, name: str) -> Mapping[str, str]:
-        """The names of a file's thumbnails, each with the relative URI that it is made from."""
+        """The names of a file's thumbnails, each with the relative URI that it is the MD5 of."""
         return {thumbnail_name(uri): uri for uri in relative_uris(name)}
 
     def png(self, wanted: Wanted, waiter: InterruptibleWait) -> bytes:
-        """Return a whole thumbnail, and make it first if needed.
+        """Return a whole thumbnail; make it first if necessary.
 
-        :raises NoSuchEntry: none can be had now. :raises Interrupted: see `InterruptibleWait`.
+        :raises NoSuchEntry: there is none now. :raises Interrupted: see `InterruptibleWait`.
         """
         none = NoSuchEntry(f"no thumbnail of {wanted.uri!r} can be had now")
         with self._lock:
@@ -93,7 +96,7 @@ class SharedPictures:
         if ours:
             self._workers.submit(lambda: self._flights.fly(wanted, lambda: self._make(wanted)))
         seconds = min(LOOK_UP_S, waiter.deadline.remaining_s())
-        # a waiter of its own: a late picture does not shorten the waits of those who ask for files
+        # A separate waiter: the timeout of a picture must not count for the program's other waits.
         patient = InterruptibleWait(Deadline(seconds, self._clock), waiter.interrupted)
         try:
             return patient.result(flight, f"making a thumbnail of {wanted.uri!r}")

@@ -2,8 +2,8 @@
 """Commands ask a running mount over its socket, and check each answer before they use it.
 
 A mount of an older or newer version may answer in another form, and any process of the same user
-may listen on the socket: an answer is used only if it has the shape in `_SHAPES`. Additional keys
-are allowed.
+may listen on the socket. So an answer is used only if it has the shape in `_SHAPES`. Additional
+keys are allowed.
 
 A shape is a type (`int`, `float`, `str`, `bool`), `MOMENT`, a list with the shape of its items
 (``[shape, ...]``: at least one), a dict with the shapes of its keys (``{str: shape}``: any keys),
@@ -29,13 +29,14 @@ from backlotfs.trusted_paths import UntrustedPath, open_private_folder
 from backlotfs.untrusted_numbers import LARGEST
 
 _TIMEOUT_S = 10.0
-#: Longest wait for a mountpoint when no process answers for it.
+#: Time limit of the probe of the mountpoint if no process answers on the socket.
 _PROBE_S = 5.0
-#: The longest answer that is read: `pins` lists every pinned file.
+#: Longest answer that is read. It is large because ``pins`` lists every pinned file.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: Valid exit codes are smaller.
 _CODES = 126
-#: The shape of a time in seconds since 1970 that `datetime` can show in every zone: until 9998.
+#: The shape of a time in seconds since 1970, until the end of 9998: `datetime` can convert it in
+#: every time zone.
 MOMENT = object()
 _LAST_MOMENT_S = 253_370_764_799
 
@@ -168,12 +169,12 @@ _SHAPES: dict[str, dict[Any, Any]] = {
 
 
 def problem_of(answer: Mapping[str, Any], command: str, *, brief: bool = False) -> str | None:
-    """Say what is wrong with an answer, in a few words; None if it can be used.
+    """Describe in a few words why an answer cannot be used; None if it can.
 
-    :param brief: whether ``pins`` was asked without its files.
+    :param brief: whether the request for ``pins`` asked for the totals only.
     """
     if command == "cached" and answer.get("virtual") is True:
-        return None  # a file that the mount generates: the other keys are missing
+        return None  # the mount generates this file, so the other keys are missing
     if command in ("cached", "warm") and "waiting_s" in answer:
         return _problem(answer, {"waiting_s": float}, "it")  # the mount waits for an API credit
     shape = _SHAPES.get(f"{command} brief" if brief else command, {})
@@ -204,7 +205,7 @@ def _problem_of_object(value: Any, shape: Mapping[Any, Any], where: str) -> str 
             return f"{key} is missing"
     for key, inner in value.items():
         expected = shape.get(key, free_shape)
-        # free keys are names of programs: never print them
+        # Keys that the shape does not name may be names of programs, which are never printed.
         named = key if key in shape else f"an entry of {where}"
         problem = _problem(inner, expected, named) if expected is not None else None
         if problem is not None:
@@ -219,7 +220,7 @@ def _fits(value: Any, shape: Any) -> bool:
         return False
     if shape is int and not isinstance(value, int):
         return False
-    if not abs(value) <= LARGEST:  # nor NaN
+    if not abs(value) <= LARGEST:  # written so that NaN is refused too
         return False
     return shape is not MOMENT or 0 <= value <= _LAST_MOMENT_S
 
@@ -242,8 +243,8 @@ def ask(
 
     :param timeout_s: limit from the call to the end of the answer.
     :raises AnswerLate: the answer was not complete in time.
-    :raises NoAnswer: no process listens, another user's process does, the answer is an error, or
-        it has an unknown form; the message says what to do.
+    :raises NoAnswer: no process listens, or only another user's process; or the answer is an error,
+        or has an unknown form.
     """
     request = json.dumps({"command": command, **arguments}).encode() + b"\n"
     try:
@@ -267,7 +268,7 @@ def ask(
         raise _unusable(mountpoint, "it is not an object")
     if "error" in answer:
         code = answer.get("exit_code")
-        if type(code) is not int or not 0 < code < _CODES:  # True is not a code
+        if type(code) is not int or not 0 < code < _CODES:  # `type` because True is an int
             code = 1
         raise NoAnswer(str(answer["error"]), code)
     problem = problem_of(answer, command, brief=bool(arguments.get("brief")))
@@ -277,7 +278,7 @@ def ask(
 
 
 def _exchange_with(mountpoint: Path, request: bytes, until_s: float) -> bytes:
-    """Exchange lines over the first socket on which a process answers; empty: none does.
+    """Exchange lines over the first socket on which a process answers; empty: no process does.
 
     :raises UntrustedPath: no process of this user or of root answers, and another user's file or
         process is in the way.
@@ -302,10 +303,11 @@ def _exchange_with(mountpoint: Path, request: bytes, until_s: float) -> bytes:
 
 
 def _exchange(path: Path, request: bytes, until_s: float) -> bytes:
-    """Send the request and return the line that comes back, cut soon after `MAX_ANSWER_BYTES`.
+    """Send the request and return the answer. A line longer than `MAX_ANSWER_BYTES` is cut.
 
     :param until_s: deadline on the monotonic clock.
-    :raises UntrustedPath: the folder, the socket or the listening process is another user's.
+    :raises UntrustedPath: the folder or the listening process belongs to another user, or the path
+        is not a socket.
     :raises OSError: no process listens, or the answer is not complete in time.
     """
     folder = open_private_folder(path.parent, make=False, tighten=True)
@@ -355,7 +357,7 @@ def _left(until_s: float) -> float:
 
 
 def _nobody(mountpoint: Path) -> str:
-    """Say why no process answers, by the mount table and a probe of the mountpoint."""
+    """The reason why no process answers, found by the mount table and a probe of the mountpoint."""
     found = mount_at(mountpoint)
     if found is None or not found.ours:
         return (

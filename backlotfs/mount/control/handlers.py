@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The answers of a running mount to the commands that ask it, one handler for each command.
 
-``warm`` and ``pin`` fetch in steps: the command asks for one step after the other, so a command
-that is interrupted ends the work, and the mount has nothing to keep. The disk cache knows how far
-it came.
+``warm`` and ``pin`` fetch in steps, and the command requests one step after the other. So the work
+ends when the command is interrupted, and the mount has no state of it: the disk cache has the
+blocks that were fetched.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from backlotfs.namespace.tree import VirtualFile, codes_below, paths_of
 from backlotfs.source.signed_get import Outcome
 from backlotfs.source.version import SourceVersion
 
-#: A step that waits longer for an API credit is answered with ``waiting_s``; the command repeats
-#: its question.
+#: If a step waits longer than this for an API credit, the answer is ``waiting_s``, and the command
+#: repeats the request.
 CREDIT_STEP_S = 2.0
 
 
@@ -54,12 +54,13 @@ def handlers(
 ) -> Mapping[str, Handler]:
     """Map each command's name to its handler; called once, when the mount starts.
 
-    ``warm``, ``cached`` and ``preview`` may wait for the network, the others for the disk only.
+    ``warm``, ``cached``, ``sources`` and ``preview`` may wait for the network, the others for the
+    disk only.
 
     :param waiting: returns the programs whose operations wait now.
-    :param history: what was read over time.
-    :param passthrough: returns which files the kernel reads itself.
-    :param metrics: the address where scrapes of Prometheus are answered.
+    :param history: the amounts that were read over time.
+    :param passthrough: returns the number of files that the kernel reads itself.
+    :param metrics: the address at which scrapes of Prometheus are answered; None: there is none.
     """
     began_s = time.time()
     exports = RunningExports(SystemClock())
@@ -95,10 +96,10 @@ def handlers(
 def direct_handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handler]:
     """Handlers for a process of this user that reads sources itself: ``transport``, ``sources``.
 
-    ``transport`` says how hosts are reached. ``sources`` gives, for each of the ``paths``, the
-    version of the file and a signed URL; or null where the file is to be read through the mount.
-    Files whose version or URL is not known yet are left out, except the first. ``refused`` is a URL
-    of the first file that its host did not take.
+    The answer to ``transport`` has the settings for connections to hosts. The answer to ``sources``
+    has, for each of the ``paths``, the version of the file and a signed URL, or null if the file
+    has to be read through the mount. Files whose version or URL is not known yet are left out,
+    except the first. ``refused`` is a URL of the first file that the source host refused.
     """
     account = settings.account
 
@@ -115,7 +116,7 @@ def direct_handlers(settings: MountSettings, stack: Stack) -> Mapping[str, Handl
         first, *others = map(str, request["paths"])
         refused = request.get("refused")
         found = [_direct(stack, first, str(refused) if refused else None)]
-        # what has to be asked of the API or a host would hold up the others
+        # A file that needs a request to the API or a host would delay the answer for the others.
         found += [_direct(stack, path) for path in others if _is_known(stack, path)]
         return {"files": found}
 
@@ -126,16 +127,17 @@ def _is_known(stack: Stack, path: str) -> bool:
     """Whether version and URL of a file are known now."""
     try:
         codes = codes_below(stack.namespace.root, path)
-    except BacklotError:  # no asset's, or gone meanwhile
+    except BacklotError:  # the file belongs to no asset, or was removed
         return False
     known = [stack.versions.known(code) for code in codes if stack.resolver.has_fresh(code)]
     return len(codes) == 1 == len(known) and known[0] is not None and known[0].verified
 
 
 def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, Any] | None:
-    """The version and a URL of a file; None: it is to be read through the mount.
+    """The version and a URL of a file; None: the file has to be read through the mount.
 
-    That is where it has no source, most of it is cached, or it would wait for an API credit.
+    The result is None if the file has no source or is being replaced, if at least half of it is
+    cached, if its URL would cost an API credit, or after any error.
     """
     try:
         found = stack.namespace.find(path)
@@ -144,7 +146,7 @@ def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, An
         waiter = _waiter(stack, {"path": path})
         version = stack.namespace.open(found, waiter)
         known = stack.versions.known(version.embed_code)
-        if known is None or known.version != version:  # it is replaced just now
+        if known is None or known.version != version:  # the source is being replaced
             return None
         if 2 * stack.reading.cached.bytes_of(version) >= version.size:
             return None
@@ -153,7 +155,7 @@ def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, An
         if not stack.resolver.is_free(version.embed_code):
             return None
         url = stack.resolver.resolve(version.embed_code, waiter.deadline)
-    except BacklotError:  # a read through the mount says what is wrong
+    except BacklotError:  # a read through the mount will report the error
         return None
     return {
         "path": path,
@@ -169,8 +171,8 @@ def _direct(stack: Stack, path: str, refused: str | None = None) -> dict[str, An
 def warm_handlers(stack: Stack) -> Mapping[str, Handler]:
     """Handlers of ``cached`` and ``warm``, each for a ``path`` inside the mount (``/label/a.mov``).
 
-    While a step waits for an API credit, the answer is ``waiting_s``, the seconds until there is
-    one, and the command asks again.
+    If a step waits for an API credit, the answer is ``waiting_s``: the seconds until there is a
+    credit. The command then repeats the request.
     """
 
     def cached(request: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +218,7 @@ def _version(stack: Stack, request: dict[str, Any], waiter: InterruptibleWait) -
 
 
 def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
-    """A wait that lasts at most `WARM_STEP_S`, and at most `CREDIT_STEP_S` for an API credit."""
+    """A waiter with the limit `WARM_STEP_S`, or `CREDIT_STEP_S` while it waits for a credit."""
     clock = SystemClock()
     codes = codes_below(stack.namespace.root, str(request["path"]))
     until_s = clock.monotonic() + CREDIT_STEP_S
@@ -231,7 +233,7 @@ def _waiter(stack: Stack, request: dict[str, Any]) -> InterruptibleWait:
 def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
     """Handlers of ``pin`` (``sources``: [[id, version], …]), ``unpin`` (a ``path``) and ``pins``.
 
-    ``pin`` records all pins or none; the command then asks for the bytes by ``warm``.
+    ``pin`` records all pins or none. Then the command fetches the bytes by ``warm`` requests.
     """
     pins = stack.reading.reconciler.pins
 
@@ -252,7 +254,7 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
 
     def unpin(request: dict[str, Any]) -> dict[str, Any]:
         path = str(request["path"])
-        if path == "/":  # includes pins of assets that are not in the library any more
+        if path == "/":  # all pins, also of assets that are not in the library any more
             codes = {pin.embed_code for pin in pins.all()}
         else:
             codes = codes_below(stack.namespace.root, path)
@@ -286,12 +288,12 @@ def pin_handlers(stack: Stack) -> Mapping[str, Handler]:
 def _preview(stack: Stack, request: dict[str, Any]) -> dict[str, Any]:
     """The preview image of a ``path`` in base64, as the server sent it; null if it has none.
 
-    The mount fetches the image, because it has the connection and the address policy. The command
-    decodes it, so that a malformed image cannot harm the mount.
+    The mount fetches the image, because it has the connections and the address policy. The command
+    decodes the image, so a malformed image cannot harm the mount.
     """
     try:
         asset = stack.namespace.asset(stack.namespace.find(str(request["path"])))
-    except NoSuchEntry:  # a generated file, which belongs to no asset
+    except NoSuchEntry:  # for example a generated file, which belongs to no asset
         asset = None
     if asset is None or not asset.preview_image_url:
         return {"image": None}
@@ -301,7 +303,7 @@ def _preview(stack: Stack, request: dict[str, Any]) -> dict[str, Any]:
 
 def _stats(stack: Stack) -> dict[str, Any]:
     reads, warmed_bytes = stack.reading.metrics.reads, stack.reading.warmer.fetched_bytes
-    # Read what was used before what was fetched: otherwise more may seem used than fetched.
+    # Read the used bytes before the fetched bytes, so that there are not more used than fetched.
     used_bytes = reads.used_bytes + warmed_bytes
     totals, everybody = stack.transport.hosts.totals(), reads.total()
     asked_bytes = everybody.asked_bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server thread answers commands about a running mount over its unix socket."""
+"""Answers the requests of commands to a running mount over its unix socket."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from backlotfs.trusted_paths import open_private_folder
 
 log = logging.getLogger(__name__)
 
-#: Longest request: `pin` sends one short text for each file, for 100 000 files and more.
+#: Longest request. It is large because ``pin`` sends two short texts for each file, and there may
+#: be 100 000 files and more.
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 _TOO_LONG = {"error": "the request is too long; name fewer files at a time"}
 
-#: Longest time that an unmount waits for this thread.
+#: Time between two checks of the server thread for its end. An unmount waits at most this long.
 _STOP_WITHIN_S = 0.05
 
-#: Maps the arguments to the answer, both JSON objects. A `BacklotError` is sent as it is.
+#: Maps the request to the answer, both JSON objects. A `BacklotError` is sent to the command.
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ControlServer:
-    """Serves handlers by command name on its own thread until `close`."""
+    """Serves handlers by command name, each connection on its own thread, until `close`."""
 
     def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
         """Create the socket and listen.
@@ -42,7 +43,7 @@ class ControlServer:
         :raises UntrustedPath: another user can enter the folder of the socket.
         :raises OSError: the socket cannot be created.
         """
-        # No other user can enter the folder, so the paths below cannot be replaced by another.
+        # No other user can enter this folder, so no other user can replace the paths used below.
         os.close(open_private_folder(path.parent, make=True, tighten=True))
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # left by a killed mount
@@ -68,11 +69,12 @@ class ControlServer:
     def removed(self) -> bool:
         """Whether the socket was removed, so that no command can find it.
 
-        What this user has at its path may be the socket of a new mount, which replaced this one.
+        Any file of this user at the path counts as the socket: it may be that of a new mount, which
+        has replaced this one.
         """
         try:
             return self._path.lstat().st_uid != os.geteuid()
-        except OSError:  # also where another user has taken the name of the folder
+        except OSError:  # the path is missing, or another user has a folder of this name
             return True
 
     def close(self) -> None:

@@ -13,18 +13,18 @@ from pathlib import Path
 def socket_paths(mountpoint: Path) -> list[Path]:
     """The paths where the socket of this user's mount on ``mountpoint`` (absolute) can be.
 
-    A mount takes the first that it can use; commands look at all of them. The name is a hash
-    because a socket path has at most 107 bytes; a mountpoint may have more.
+    A mount uses the first path that it can; commands try all paths. The name is a hash, because a
+    socket path has at most 107 bytes and the path of a mountpoint may be longer.
     """
     digest = hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:16]
     return [folder / f"{digest}.sock" for folder in _folders()]
 
 
 def _folders() -> tuple[Path, ...]:
-    """The folders for all sockets of this user, the best first.
+    """The folders for all sockets of this user, in the order of preference.
 
-    ``/run/user/UID`` comes second: it goes when the user's last login session ends, and a mount may
-    live longer. It serves where another user has taken the name in ``/tmp``.
+    ``/run/user/UID`` is the second, because it is removed when the user's last login session ends,
+    while a mount may run longer. It is used if another user has a file with the name in ``/tmp``.
     """
     uid = os.geteuid()
     if uid == 0:
