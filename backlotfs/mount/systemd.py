@@ -20,7 +20,7 @@ from backlotfs.kernel.mount_table import probe_mount
 from backlotfs.log import events
 
 #: The watchdog's timeout is divided by this. The result is both the time limit of a probe and the
-#: pause after it. A probe that gets no answer and the two pauses around it take the whole timeout.
+#: pause after an answer. So systemd kills a mount if two probes in a row get no answer.
 _PROBES = 3
 
 log = logging.getLogger(__name__)
@@ -76,14 +76,17 @@ def start_watchdog(mountpoint: Path) -> None:
 
     def run() -> None:
         while True:
-            report_alive(mountpoint, interval_s)
-            time.sleep(interval_s)
+            if report_alive(mountpoint, interval_s):  # else the next probe follows at once
+                time.sleep(interval_s)
 
     threading.Thread(target=run, name="watchdog", daemon=True).start()
 
 
-def report_alive(mountpoint: Path, timeout_s: float) -> None:
-    """Probe the mount by another process; report to systemd unless the mount does not answer."""
+def report_alive(mountpoint: Path, timeout_s: float) -> bool:
+    """Probe the mount by another process; report to systemd unless the mount does not answer.
+
+    :returns: whether it was reported; if not, ``timeout_s`` has passed.
+    """
     try:
         silent = probe_mount(mountpoint, timeout_s=timeout_s).silent
     except OSError as error:  # the process could not be started, so the mount was not probed
@@ -93,3 +96,4 @@ def report_alive(mountpoint: Path, timeout_s: float) -> None:
         events.WATCHDOG_SILENT.log(log, mountpoint=mountpoint, seconds=timeout_s)
     else:
         notify("WATCHDOG=1")
+    return not silent

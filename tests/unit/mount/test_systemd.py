@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,26 @@ def test_report_alive(
         return found
 
     monkeypatch.setattr(systemd, "probe_mount", probe_mount)
-    systemd.report_alive(PLACE, 20.0)
+    assert systemd.report_alive(PLACE, 20.0) is bool(sent)
     assert notified == sent
+
+
+def test_a_silent_mount_is_probed_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause would leave the second probe no time before systemd kills the mount."""
+    seen: list[str] = []
+    answers = iter([True, False, False, True])
+
+    def report_alive(_mountpoint: Path, timeout_s: float) -> bool:
+        seen.append(f"probe {timeout_s:g}")
+        return next(answers)  # after the last one the thread ends
+
+    monkeypatch.setattr(systemd, "watchdog_timeout_s", lambda: 60.0)
+    monkeypatch.setattr(systemd, "report_alive", report_alive)
+    monkeypatch.setattr(time, "sleep", lambda seconds: seen.append(f"pause {seconds:g}"))
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    with pytest.raises(StopIteration):
+        systemd.start_watchdog(PLACE)
+    assert seen == ["probe 20", "pause 20", *["probe 20"] * 3, "pause 20", "probe 20"]
 
 
 @pytest.mark.parametrize("timeout_s", [None, 30.0])
