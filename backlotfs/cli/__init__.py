@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class _Command(NamedTuple):
     """A command that is not imported yet.
 
-    :ivar place: where it is: ``module:attribute``. :ivar purpose: its short help.
+    :ivar place: where the command is defined: ``module:attribute``. :ivar purpose: its short help.
     """
 
     place: str
@@ -130,7 +130,7 @@ _COMMANDS = {
         ),
     },
 }
-#: What the extra ``emulator`` brings.
+#: The modules that the extra ``emulator`` installs.
 _SERVER_LIBRARIES = ("aiohttp", "watchfiles")
 _ALL = {name: command for part in _COMMANDS.values() for name, command in part.items()}
 
@@ -161,7 +161,7 @@ class _LazyGroup(click.Group):
         """:raises click.UsageError: there is no such command; suggests a similar one."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
-            import difflib  # late: only a slip needs it
+            import difflib  # late: only a mistyped command needs this module
 
             near = difflib.get_close_matches(name, _ALL, 1)
             guess = f"; did you mean: {ctx.command_path} {near[0]}" if near else ""
@@ -180,8 +180,8 @@ class _LazyGroup(click.Group):
                 formatter.write_dl([(f"{name:{width}}", _purpose(name)) for name in part])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands that start so, and the options."""
-        from click.shell_completion import CompletionItem  # late: only a shell needs it
+        """Offer the commands that start with ``incomplete``, and the options."""
+        from click.shell_completion import CompletionItem  # late: only completion needs this class
 
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         return [
@@ -191,7 +191,7 @@ class _LazyGroup(click.Group):
 
 
 def _purpose(name: str) -> str:
-    """The short help of a command, or what it needs first."""
+    """The short help of a command, or the extra that has to be installed first."""
     if name == "emulator" and not all(map(importlib.util.find_spec, _SERVER_LIBRARIES)):
         return _needs_extra()
     return _ALL[name].purpose
@@ -231,7 +231,7 @@ def completion(context: click.Context, shell: str) -> None:
     bash: backlotfs completion bash > ~/.local/share/bash-completion/completions/backlotfs
     zsh:  backlotfs completion zsh > ~/.zfunc/_backlotfs   (with fpath+=~/.zfunc before compinit)
     fish: backlotfs completion fish > ~/.config/fish/completions/backlotfs.fish
-    """  # click keeps the lines after \b as they are
+    """  # click does not wrap the lines after \b
     write(script(shell, context.find_root().command))
 
 
@@ -266,7 +266,7 @@ class MountEnded(SystemExit):
 
 def main() -> None:
     """The entry point of ``backlotfs``."""
-    # The name that `ps` shows, and by which a mount recognizes this program; else "python3".
+    # `ps` shows this name, and a mount recognizes this program by it. The default is "python3".
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
     prepare_streams()
@@ -274,7 +274,7 @@ def main() -> None:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)
     except MountEnded:
-        # Python's own end would crash if a thread of the mount starts during it.
+        # The normal exit of Python would crash if a thread of the mount started during the exit.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

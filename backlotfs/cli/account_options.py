@@ -110,7 +110,10 @@ class ChosenAccount:
         )
 
     def mount_command(self, mountpoint: Path | None) -> str:
-        """The command that mounts with the same options, without a proxy's password."""
+        """The command that mounts with the same options.
+
+        ``PROXY`` stands for the proxy, whose URL may have a password.
+        """
         options = {
             "--config": self.config,
             "--profile": self.profile,
@@ -127,7 +130,7 @@ class ChosenAccount:
 
     @property
     def place(self) -> str:
-        """Where the account comes from, for people."""
+        """Where the account comes from, as messages show it."""
         if self.profile:
             return f"profile {self.profile} of {self.config or config_path()}"
         file = file_to_read(os.environ, config=self.config, profile=None, api_url=self.api_url)

@@ -2,9 +2,10 @@
 """``backlotfs cache``: what mounts keep on this disk, by library, and how to delete it.
 
 A library has a catalog, saved URLs and blocks in the cache folder, each under the library's digest.
-Whatever uses one of them has locked it, so `clear` locks all three before it deletes a file. The
-empty lock files of the catalog and of the URLs stay: a mount that starts may be waiting for one,
-and would hold a lock that nobody else can see. `list` takes no lock, and changes nothing.
+A process that uses one of these three has locked it, so `clear` locks all three before it deletes a
+file. `clear` keeps the empty lock files of the catalog and of the URLs. A mount that starts may be
+waiting for such a file: if the file were deleted, the mount would hold a lock that no other process
+can see. `list` takes no lock, and changes nothing.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ _config_option = click.option(
 class KeptLibrary:
     """What the cache folder holds of one library.
 
-    :ivar digest: names its files. :ivar size: bytes on the disk. :ivar used_at_s: the last change.
-    :ivar address: of its API; empty if its catalog cannot be read.
+    :ivar digest: the beginning of the names of its files. :ivar size: bytes on the disk.
+    :ivar used_at_s: the time of the last change of a file.
+    :ivar address: the address of its API; empty if its catalog cannot be read.
     """
 
     digest: str
@@ -65,7 +67,7 @@ class KeptLibrary:
 
     @property
     def short(self) -> str:
-        """The beginning of the digest, which names it on the command line."""
+        """The beginning of the digest: the id of the library on the command line."""
         return self.digest[:_ID_CHARACTERS]
 
 
@@ -142,7 +144,7 @@ def clear(
         confirm(
             f"Delete {size} of {counted(len(chosen), 'library', 'libraries')}, pinned files too?"
         )
-    # only now, so that a mount which starts during the question is neither hindered nor harmed
+    # after the question: until then a mount can start, and its library is not deleted
     with contextlib.ExitStack() as locks:
         locked = []
         for one in chosen:
@@ -182,9 +184,10 @@ def _named(
 
 
 def _lock(folder: Path, library: KeptLibrary) -> contextlib.ExitStack | None:
-    """Keep mounts and commands from a library, also from parts that it has not yet; None if in use.
+    """Lock a library against mounts and commands, also parts that do not exist yet.
 
-    :raises CommandFailed, CacheUnusable: it cannot be locked.
+    :returns: what ends the locks; None if the library is in use.
+    :raises CommandFailed, CacheUnusable: the library cannot be locked.
     """
     try:
         with contextlib.ExitStack() as locks:
@@ -209,9 +212,9 @@ def _lock(folder: Path, library: KeptLibrary) -> contextlib.ExitStack | None:
 
 
 def _delete(path: Path) -> None:
-    """Delete a file, or a folder with its lock as the last file.
+    """Delete a file, or a folder with all its files, the lock file last.
 
-    :raises CommandFailed: it cannot be deleted.
+    :raises CommandFailed: the path cannot be deleted.
     """
     try:
         if path.is_dir() and not path.is_symlink():
@@ -225,9 +228,9 @@ def _delete(path: Path) -> None:
 
 
 def _kept(folder: Path) -> list[KeptLibrary]:
-    """The libraries in a cache folder, the one that was used last first.
+    """The libraries in a cache folder, the most recently used one first.
 
-    :raises CommandFailed: it cannot be read.
+    :raises CommandFailed: the folder cannot be read.
     """
     libraries = [_library(digest, paths) for digest, paths in _paths(folder).items()]
     return sorted(libraries, key=lambda one: -one.used_at_s)
@@ -258,7 +261,7 @@ def _library(digest: str, paths: list[Path]) -> KeptLibrary:
     changes = [
         status.st_mtime
         for path, found in states.items()
-        if not path.name.endswith("-shm")  # reading the address changes it
+        if not path.name.endswith("-shm")  # `_address` changes this file when it reads the catalog
         for status in found
     ]
     return KeptLibrary(
@@ -270,7 +273,7 @@ def _library(digest: str, paths: list[Path]) -> KeptLibrary:
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:
-    """Of a path and all below it, as far as they can be read."""
+    """The status of a path and of all paths below it, as far as they can be read."""
     with contextlib.suppress(OSError):
         yield path.stat(follow_symlinks=False)
         if path.is_dir() and not path.is_symlink():
@@ -279,10 +282,10 @@ def _states(path: Path) -> Iterator[os.stat_result]:
 
 
 def _address(path: Path) -> str:
-    """The address of the API in a catalog; empty if the path is none, or cannot be read."""
+    """The address of the API in a catalog; empty if the path is no catalog, or cannot be read."""
     if path.parent.name != "catalog" or path.suffix != ".sqlite3":
         return ""
-    # SQLite would make the files that are missing, unless it takes the catalog for unchangeable
+    # without `immutable`, SQLite would create the files of the log that are missing
     has_log = all(os.path.lexists(f"{path}{suffix}") for suffix in ("-wal", "-shm"))
     uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
     with (
@@ -294,9 +297,9 @@ def _address(path: Path) -> str:
 
 
 def _profiles(config: Path | None) -> dict[str, list[str]]:
-    """The names of profiles by the digest of their library, without those that cannot be read.
+    """The names of profiles, by the digest of their library. Unusable profiles are left out.
 
-    :raises SettingsError: the file that was named cannot be read.
+    :raises SettingsError: the file ``config`` cannot be read.
     """
     names: dict[str, list[str]] = {}
     path = config or config_path()

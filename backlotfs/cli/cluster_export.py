@@ -48,7 +48,7 @@ class LibraryPath(NamedTuple):
 
     @classmethod
     def parse(cls, source: str) -> LibraryPath:
-        """:raises SettingsError: it is none; says how to write one."""
+        """:raises SettingsError: ``source`` has another form; the message shows the right one."""
         scheme, _, rest = source.partition("://")
         if f"{scheme}://" != SCHEME:
             raise SettingsError(
@@ -111,7 +111,7 @@ def export_on_cluster(sources: Sequence[str], destination: str, options: Cluster
 
 
 def check_packages() -> None:
-    """:raises SettingsError: what clusters and object stores need is not installed."""
+    """:raises SettingsError: the packages for clusters and object stores are not installed."""
     if not all(map(importlib.util.find_spec, ("distributed", "fsspec"))):
         raise SettingsError(
             f"an export on a cluster needs more packages: {install_extra('cluster')}"
@@ -119,7 +119,7 @@ def check_packages() -> None:
 
 
 def folder_of(destination: str) -> Path | None:
-    """The folder that DEST names; None: it is of an object store."""
+    """The folder that DEST names; None: DEST names an object store."""
     for scheme in _FOLDER_SCHEMES:
         if destination.startswith(scheme):
             return Path(destination.removeprefix(scheme))
@@ -130,7 +130,7 @@ def folder_of(destination: str) -> Path | None:
 def _opened(account: Account, options: ClusterOptions) -> Iterator[Stack]:
     """The library as a mount of the profile shows it.
 
-    :raises BacklotError: it cannot be listed, or ``--api-share`` is no share.
+    :raises BacklotError: the library cannot be listed, or ``--api-share`` is no share.
     """
     from backlotfs.mount.unmounted import open_library
 
@@ -147,7 +147,10 @@ def _opened(account: Account, options: ClusterOptions) -> Iterator[Stack]:
 
 
 def _assets(stack: Stack, paths: Sequence[LibraryPath]) -> list[Asset]:
-    """:raises SettingsError: two assets want the same name, or there is none."""
+    """The assets at these paths, sorted by name.
+
+    :raises SettingsError: two assets would have the same name, or there is no asset.
+    """
     from backlotfs.cluster.library import find_assets
 
     found: dict[str, Asset] = {}
@@ -184,7 +187,7 @@ def _export(
         pool = coming.result()
         bar = TransferBar("export", total_bytes, wanted=not options.as_json)
         target, lost, assets = _target(opened, assets, destination, folder, options, stop)
-        opened.callback(stop.set)  # called before the target is closed: what waits gives up
+        opened.callback(stop.set)  # called before the target is closed, so that all waits end
         pool.check(target.checks, lambda line: bar.say(f"backlotfs: {line}"))
         if not options.as_json and (dashboard := pool.dashboard()):
             say(f"dashboard: {dashboard}", err=True)
@@ -216,7 +219,10 @@ def _export(
 
 @contextlib.contextmanager
 def _pool_coming(options: ClusterOptions, stop: threading.Event) -> Iterator[Future[Pool]]:
-    """The workers, which are started while the library is read: either takes seconds."""
+    """Connect to or start the workers in a thread, while the caller opens the library.
+
+    Both take seconds.
+    """
     from backlotfs.cluster.pool import Pool
 
     def pool() -> Pool:
@@ -242,9 +248,9 @@ def _target(
     options: ClusterOptions,
     stop: threading.Event,
 ) -> tuple[FolderTarget | StoreTarget, list[Outcome], list[Asset]]:
-    """DEST, opened; assets that cannot be exported there; and the others.
+    """Open DEST. Return the target, the outcomes of assets that cannot be exported, and the others.
 
-    :raises SettingsError: it cannot be used.
+    :raises SettingsError: DEST cannot be used.
     """
     if folder is None:
         from backlotfs.cluster.objects import objects_at
@@ -279,7 +285,7 @@ def _target(
 
 @contextlib.contextmanager
 def _credits_shown(library: ClusterLibrary, bar: TransferBar) -> Iterator[None]:
-    """Show for how long the export waits for API credits."""
+    """Within the block, show for how long the export waits for API credits."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -303,7 +309,7 @@ def _planned(
     destination: str,
     options: ClusterOptions,
 ) -> list[Outcome]:
-    """What would be copied; nothing is written, and no credit spent: unknown sizes count as 0."""
+    """What would be copied. Nothing is written, and no size is asked for: unknown sizes are 0."""
     from backlotfs.cluster.library import ClusterLibrary
 
     library = ClusterLibrary(stack, account, threading.Event())

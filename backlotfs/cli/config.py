@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``backlotfs config``: profiles are made, listed, shown without their secrets, and removed.
+"""``backlotfs config``: creates, lists, shows and removes profiles; it never shows their secrets.
 
-On a terminal, ``init`` asks again after a wrong answer. Elsewhere a wrong answer ends it.
+On a terminal, ``init`` asks again after a wrong answer. Without a terminal, a wrong answer ends it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def init(
     else:
         secret = {"api_secret": account.api_secret}
     kept = {"api_timeout": f"{api_timeout:g}s"} if api_timeout is not None else {}
-    if through is not None:  # with its password, if it is from the environment
+    if through is not None:  # a proxy from the environment is written with its password
         kept["proxy"] = through.url
     named = {"api_url": account.api_url, "api_key": account.api_key}
     write_profile(place, name, named | secret | kept)
@@ -183,7 +183,7 @@ def _without_secret(key: str, value: object) -> str:
     """The value of a setting as it may be shown."""
     if key == "api_secret":
         return "… (set; not shown)"
-    if key == "api_secret_command":  # the rest of the command may have a password
+    if key == "api_secret_command":  # the other words of the command may contain a password
         words = value.split() if isinstance(value, str) else value
         first = words[0] if isinstance(words, list) and words else ""
         return f"{first} … (not shown)".lstrip()
@@ -198,7 +198,11 @@ def _environ(what: str) -> str | None:
 
 
 def _again(ask: Callable[[], str], *, fixed: object) -> str:
-    """The result of ``ask``; on a terminal, asked again until it is right, unless it is fixed."""
+    """The result of ``ask``. On a terminal, call ``ask`` again until its result is valid.
+
+    :param fixed: a value that was given instead of an answer; if there is one, ask only once.
+    :raises SettingsError: the result is not valid.
+    """
     while True:
         try:
             return ask()
@@ -221,13 +225,13 @@ def _profile_name(given: str | None, place: Path, taken: Collection[str]) -> str
 
 
 def _api_url(given: str | None, default: str) -> str:
-    # no default at first: each library has a server of its own
+    # the first question has no default, because each library has a server of its own
     text = "Address of the API" if default else "Address of the API (https://backlot.example.com)"
     return checked_url(given or _prompt(text, default=default or None))
 
 
 def _ask(name: str, url: str, before: Account | None) -> Account:
-    """Ask for key and secret. :param before: what was refused; Enter keeps it."""
+    """Ask for key and secret. :param before: the refused account, whose values Enter keeps."""
     key = _environ("KEY") or _prompt("API key", default=before.api_key if before else None)
     shown = "API secret (not shown; Enter keeps it)" if before else "API secret (not shown)"
     kept = {"default": before.api_secret, "show_default": False} if before else {}
@@ -239,7 +243,7 @@ def _ask(name: str, url: str, before: Account | None) -> Account:
 def _prompt(text: str, **options: Any) -> str:
     """Ask for a value. :raises SettingsError: nobody can answer."""
     try:
-        # None: it is closed, and input() would end with a traceback
+        # stdin is None if it is closed; input() would then end with a traceback
         if sys.stdin is not None:
             return str(click.prompt(text, **options))
     except click.Abort as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions before something is deleted."""
+"""Questions that are asked before something is deleted."""
 
 from __future__ import annotations
 

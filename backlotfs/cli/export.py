@@ -65,18 +65,18 @@ _NOT_ALL_LISTED = (
 )
 
 
-#: How many files a mount is asked for at once.
+#: The most further files that one question to a mount asks for.
 _AT_ONCE = 64
 #: How many files outside the manifest are named; the others are counted.
 _STRANGERS_SHOWN = 10
 
 
 class NothingThere(BacklotError):
-    """The sources hold no file: most likely a mountpoint without its mount, so this is an error."""
+    """The sources hold no file. It is an error, because most likely the library is not mounted."""
 
 
 class CopyDiffers(BacklotError):
-    """A copy differs from its manifest or its sources; each file was named."""
+    """A copy differs from its manifest or its sources; a line before named each file."""
 
 
 @click.command()
@@ -230,7 +230,7 @@ def export(
 
 
 def _say_other_sources(sources: Sequence[str]) -> None:
-    """Say which sources are in no mount: where one is missing, its folder may hold other files."""
+    """Say which sources are in no mount. If a mount is missing, its folder may hold other files."""
     others = [one for one in sources if mount_of(one) is None and not _is_missing(one)]
     if others:
         say(
@@ -241,7 +241,7 @@ def _say_other_sources(sources: Sequence[str]) -> None:
 
 
 def _say_missing_mount(destination: Path) -> None:
-    """Say where the copy would fill another disk than the one that is meant."""
+    """Say so if the disk of DEST is not mounted: the copy would fill the disk below."""
     place = missing_mount(Path(os.path.realpath(destination)))
     if place is not None:
         say(
@@ -257,7 +257,7 @@ def _first(sources: Sequence[str]) -> str:
 
 
 def _is_missing(source: str) -> bool:
-    """Whether there is nothing at a path; False for a dead mount, whose error is another one."""
+    """Whether there is nothing at a path. Any other error, as of a broken mount, gives False."""
     try:
         os.lstat(source)
     except (FileNotFoundError, NotADirectoryError):
@@ -280,13 +280,13 @@ class _Direct:
         self._folders: dict[str, MountedFile | None] = {}
 
     def open(self, item: Item) -> DirectSource | None:
-        """Open an item; None: it is to be read by its path."""
+        """Open an item; None: the item has to be read through the kernel, by its path."""
         place = self._place_of(item)
         if place is None:
             return None
         first = self._numbers[item.name] + 1
         following = (self._place_of(other) for other in self._items[first : first + _AT_ONCE])
-        names = (  # lazy: mostly the mount was asked already
+        names = (  # a generator, because the mount has answered for most items before
             other.name_in_mount for other in following if other and other.place == place.place
         )
         opened = self._reader.open(place.place, place.name_in_mount, names)
@@ -299,7 +299,7 @@ class _Direct:
         if folder not in self._folders:
             try:
                 self._folders[folder] = mounted_paths([Path(folder or ".")])[0]
-            except SettingsError:  # it is in no mount
+            except SettingsError:  # the folder is in no mount
                 self._folders[folder] = None
         found = self._folders[folder]
         return found and MountedFile(found.place, os.path.join(found.inner, name))
@@ -311,7 +311,7 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
     A folder in which the mount hides files is a problem, because the copy would be incomplete.
     A mount never hides files from this program, unless a container hides the program's name.
 
-    :raises NothingThere: there is neither a file nor a problem in ``sources``.
+    :raises NothingThere: no source exists, or there is neither a file nor a problem in them.
     """
     if all(map(_is_missing, sources)):
         raise NothingThere(
@@ -332,7 +332,7 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
 
 
 def _is_notice(item: Item) -> bool:
-    """Whether the file is the notice of a mount that its folder holds more files than it lists."""
+    """Whether the item is the notice by which a mount says that it hides files of the folder."""
     name = os.path.basename(item.name)
     return Notice.is_name(name) and item.size_bytes == len(Notice(name, 0).text)
 
@@ -358,7 +358,7 @@ def _lost(problems: Sequence[Problem], *, can_pass: bool) -> list[Outcome]:
 
 
 def _say_continued(workspace: Workspace, to_copy: Sequence[Item], bar: TransferBar) -> None:
-    """Say what an earlier export left of files that it did not finish."""
+    """Say how many bytes of unfinished files an earlier export has copied already."""
     left = [size for item in to_copy if (size := resumable_bytes(workspace, item))]
     if left:
         bar.say(
@@ -416,11 +416,12 @@ def verify(destination: Path | str, sources: tuple[str, ...], jobs: int, as_json
 class _Copy(NamedTuple):
     """What is verified: a folder, or the objects of a store.
 
-    :ivar entries: of the manifest. :ivar size_bytes: of these files.
-    :ivar strangers: finds what is not in the manifest.
+    :ivar place: the folder or URL. :ivar entries: the entries of the manifest: name to digest.
+    :ivar size_bytes: the size of these files. :ivar check: checks one file.
+    :ivar strangers: finds the files that are not in the manifest.
     :ivar unfinished: the number of files that are partly exported; None: it is not known.
-    :ivar incomplete: an export of this user's that has not ended, in words; empty: there is none.
-    :ivar note: a line about one of another user; empty: there is none.
+    :ivar incomplete: text about an unfinished export of this user; empty: there is none.
+    :ivar note: a line about an export of another user that may be unfinished; empty: there is none.
     """
 
     place: str
@@ -476,7 +477,10 @@ def _copy_in_store(url: str) -> _Copy:
 
 
 def _verify(copy: _Copy, sources: Sequence[str], jobs: int, as_json: bool) -> None:
-    """:raises SettingsError: there is no manifest. :raises CopyDiffers: it is not right."""
+    """Verify a copy and print the result.
+
+    :raises SettingsError: there is no manifest. :raises CopyDiffers: the copy is wrong.
+    """
     entries = copy.entries
     if not entries and not copy.incomplete:
         raise SettingsError(f"there is no {MANIFEST} in {copy.place}; name the DEST of an export")
@@ -522,7 +526,7 @@ def _verify(copy: _Copy, sources: Sequence[str], jobs: int, as_json: bool) -> No
 def _found_wrong(
     problems: Sequence[Problem], unread: Sequence[Problem], incomplete: str
 ) -> list[str]:
-    """What is wrong with a copy, in numbers; nothing: all is right."""
+    """The numbers of wrong files, as texts; empty if the copy is right."""
     reasons = Counter(problem.reason for problem in problems)
     missing, never = reasons[MISSING], reasons[NEVER_EXPORTED]
     counts = {
@@ -540,9 +544,9 @@ def _found_wrong(
 def _what_next(
     problems: Sequence[Problem], unread: Sequence[Problem], sources: Collection[str]
 ) -> str:
-    """What to do about a copy that is not right; a problem's own line says it for one file.
+    """What to do about a wrong copy. The lines about single files say more about each file.
 
-    :param sources: the names that the files of the sources have in the copy.
+    :param sources: the names that the files of the sources should have in the copy.
     """
     reasons = Counter(problem.reason for problem in problems)
     if unread or reasons.keys() - {MISSING, NEVER_EXPORTED}:
@@ -568,9 +572,10 @@ def _partly(unfinished: int) -> str:
 
 
 def _is_own_workspace(destination: Destination) -> bool:
-    """Whether what cannot be opened as the workspace is this user's own all the same.
+    """Whether the workspace that could not be opened belongs to this user.
 
-    exFAT and some shares show all folders as open to everybody.
+    On exFAT and some shares the permissions of all folders allow everybody to write, so the
+    workspace is refused although it belongs to this user.
     """
     found = destination.look(WORKSPACE)
     return found is not None and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an export says of its files, on one machine or on a cluster."""
+"""The messages and the result of an export, on one machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backlotfs.log.terminal import counted, in_words, printable, say, say_json
 
 
 class ExportIncomplete(BacklotError):
-    """Some files were not exported; each was named."""
+    """Some files were not exported; a line before named each of them."""
 
 
 def say_failures(outcomes: Sequence[Outcome], bar: TransferBar | None = None) -> None:

@@ -72,7 +72,7 @@ def _named_assets(
         account.api_url, Credentials(account.api_key, account.api_secret).account
     )
     folder = cache_dir or default_cache_dir(os.environ)
-    # Names are unique among all assets of a library, not only the presented ones.
+    # A mount makes names unique among all assets of a library, not only the presented ones.
     given = given_names(catalog_path(folder, identity), mode)
     names = names_for(mode, everything, given)
     presented = (asset for asset in everything if admit.admits(asset.asset_type, asset.status))
@@ -146,7 +146,7 @@ def _found(
     session: requests.Session,
     limiter: ApiRateLimiter,
 ) -> dict[str, object]:
-    """The fields of an asset by embed code or file name. :raises NoSuchEntry: none has it."""
+    """The fields of the asset with this embed code or name. :raises NoSuchEntry: there is none."""
     for name, asset in named:
         if wanted in (asset.embed_code, name):
             break

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``status --watch`` on a terminal: the whole screen, drawn anew each second.
+"""``status --watch`` on a terminal: draws the whole screen at least once a second.
 
-A thread asks the mount, so that neither a slow nor a silent mount keeps the screen from being drawn
-or the command from being ended. Signals and answers come to one queue: nothing is drawn inside of a
-signal handler.
+A thread asks the mount, so that the screen is drawn and the command can be ended even if the mount
+answers slowly or not at all. Signals and answers go into one queue, so that no signal handler
+draws.
 """
 
 from __future__ import annotations
@@ -48,27 +48,28 @@ from backlotfs.log.terminal import counted, in_words, printable
 from backlotfs.mount.control.client import AnswerLate, NoAnswer, ask
 
 _EVERY_S = 1.0
-#: After this time without an answer the picture says so.
+#: If the mount has not answered for this time, the picture says so.
 _SILENT_S = 5.0
 #: How long to wait until a mount that ends is gone from the mount table.
 _ENDING_S = 3.0
-#: Rows of a plot at least, and at most.
+#: The fewest and the most rows of a plot.
 _PLOT_ROWS = 2, 8
-#: Programs that read, at most.
+#: The most programs in the list of readers.
 _LINES = 12
 _LABEL = 14
 _SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGTSTP, signal.SIGWINCH)
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
-#: An answer, why there is none any more, or a signal.
+#: An answer of the mount, the error after which it is not asked again, or a signal.
 Event = dict[str, Any] | BacklotError | signal.Signals
 
 
 def show_live(place: Path) -> None:
     """Draw until Ctrl-C. :raises BacklotError: the mount has ended or cannot be asked."""
-    answer = ask(place, "status")  # before the screen is used: an error is printed on a clean one
+    answer = ask(place, "status")  # before the screen is cleared, so that an error stays visible
     history = ask(place, "stats")["history"]
-    watched = Watched(samples_of(history, history[-1]["at"] - time.monotonic()))  # the last is now
+    # the time of the last point of the history is now
+    watched = Watched(samples_of(history, history[-1]["at"] - time.monotonic()))
     watched.add(time.monotonic(), answer)
     console = Console()
     events: SimpleQueue[Event] = SimpleQueue()
@@ -99,7 +100,7 @@ def show_live(place: Path) -> None:
 
 
 def _terminal_size() -> ConsoleDimensions:
-    """The size of the terminal now: rich would trust ``COLUMNS``, which no resize changes."""
+    """The size of the terminal now. rich would use ``COLUMNS``, which a resize does not change."""
     size = os.get_terminal_size(sys.stdout.fileno())
     return ConsoleDimensions(size.columns or 80, size.lines or 24)
 
@@ -120,14 +121,14 @@ def _signals_to(events: SimpleQueue[Event]) -> Iterator[None]:
 
 
 def _stop() -> None:
-    """Stop as programs do on Ctrl-Z: the kernel ignores it where no shell could continue them."""
+    """Stop this process as Ctrl-Z does. The kernel ignores it if no shell could continue it."""
     handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTSTP)
     signal.signal(signal.SIGTSTP, handler)
 
 
 class Questions:
-    """Asks a mount for its status each second; if an answer is much work for it, less often."""
+    """Asks a mount for its status each second, or less often if an answer takes long."""
 
     def __init__(
         self, place: Path, events: SimpleQueue[Event], hurried: threading.Event, clock: Clock
@@ -140,18 +141,18 @@ class Questions:
         self._unanswered_since_s: float | None = None
 
     def silent_s(self) -> float:
-        """How long the mount has not answered what it was asked."""
+        """For how long the mount has not answered a question."""
         since_s = self._unanswered_since_s
         return 0.0 if since_s is None else self._clock.monotonic() - since_s
 
     def hurry(self) -> None:
-        """Ask at once, as this process was stopped: what it waited meanwhile says nothing."""
+        """Ask at once after this process was stopped; do not count that time as time of waiting."""
         if self._unanswered_since_s is not None:
             self._unanswered_since_s = self._clock.monotonic()
         self._hurried.set()
 
     def keep_asking(self) -> None:
-        """Put the answers into the queue until the mount has ended, and then the reason."""
+        """Put answers into the queue until the mount cannot be asked; then put the error."""
         pause_s = _EVERY_S
         while True:
             self._hurried.wait(pause_s)
@@ -175,7 +176,7 @@ class Questions:
 
 
 def _why_it_ended(place: Path, error: BacklotError) -> BacklotError:
-    """The reason in one line: a mount that is unmounted is soon gone from the mount table."""
+    """The error to show. Wait some seconds for the mount table to show that the mount has ended."""
     for _ in range(round(_ENDING_S / 0.1)):
         if mount_at(place) is None:
             return NoAnswer(f"the mount on {place} has ended; see its log")
@@ -184,9 +185,9 @@ def _why_it_ended(place: Path, error: BacklotError) -> BacklotError:
 
 
 class _Section(NamedTuple):
-    """Lines of which some may be left out where there is no room; at least one is shown.
+    """Lines under one label. If there is too little room, only the first lines are shown.
 
-    :ivar total: how many there are; it stands beside the label if not all are shown.
+    :ivar total: the number of all entries; shown beside the label if lines are left out.
     """
 
     label: str
@@ -196,7 +197,7 @@ class _Section(NamedTuple):
 
 
 class _Screen(NamedTuple):
-    """What is drawn on. :ivar encoding: of the terminal, in lower case."""
+    """The terminal. :ivar encoding: its encoding, in lower case."""
 
     width: int
     height: int
@@ -204,20 +205,20 @@ class _Screen(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether only ASCII is sure to be shown."""
+        """Whether only ASCII characters are used, because the encoding is no UTF."""
         return not self.encoding.startswith("utf")
 
     def text(self, foreign: str) -> str:
-        """Foreign text as it is shown: without what a terminal obeys or its encoding lacks."""
+        """Escape control characters in foreign text, and characters that the encoding lacks."""
         return printable(foreign).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def line(self, label: str, text: str, style: str = "") -> Text:
-        """Foreign text is never markup."""
+        """A line with a label. rich does not interpret ``text`` as markup."""
         return Text().append(f"{label:{_LABEL}} ", "bold cyan").append(self.text(text), style)
 
 
 def frame(watched: Watched, console: Console, silent_s: float = 0.0) -> Text:
-    """The picture as text that fits the terminal as it is now.
+    """The picture, as a text that fits the present size of the terminal.
 
     :param silent_s: how long the mount has not answered.
     """
@@ -237,16 +238,16 @@ def frame(watched: Watched, console: Console, silent_s: float = 0.0) -> Text:
 
 
 def _shared(rest: int, wanted: Sequence[int]) -> tuple[int, list[int]]:
-    """Share the lines that are left: rows of each of the two plots, lines of each section.
+    """Divide the remaining lines: return the rows of each plot, and the lines of each section.
 
-    The plots have their titles and an axis besides; without room for the least rows there are only
-    the titles.
+    The two titles of the plots and their axis take three more lines. If there is no room for the
+    fewest rows, only the titles are shown.
     """
     least, most = _PLOT_ROWS
     for_sections = max(len(wanted), min(sum(wanted), rest - 3 - 2 * least))
     kept = [min(1, one) for one in wanted]
     while sum(kept) < min(for_sections, sum(wanted)):
-        # of the sections that lack lines, the one with the fewest gets the next
+        # among the sections that lack lines, the one with the fewest lines gets the next line
         lacking = [at for at, one in enumerate(wanted) if kept[at] < one]
         kept[min(lacking, key=kept.__getitem__)] += 1
     rows = (rest - sum(kept) - 3) // 2
@@ -347,10 +348,11 @@ def _plots(watched: Watched, now: dict[str, float], rows: int, screen: _Screen) 
 def plot(
     values: Sequence[float | None], rows: int, highest: float, *, plain: bool = False
 ) -> list[str]:
-    """A column for each value, from the bottom; the highest value fills all rows.
+    """The rows of a plot, with one column for each value.
 
-    A value above 0 is seen, however small it is; an unknown one is an empty column. Columns are
-    drawn in eighths of a row, or in whole rows if ``plain``.
+    A column of the value ``highest`` fills all rows. Each value above 0 is visible. An unknown
+    value (None) is an empty column. Heights are multiples of an eighth of a row, or of a whole row
+    if ``plain``.
     """
     parts = 1 if plain else 8
     marks = " #" if plain else _EIGHTHS

@@ -43,7 +43,7 @@ from backlotfs.thumbnails.picture import check_installed
 class _MountCommand(click.Command):
     """A command whose ``--wait`` takes its optional value only after ``=``, as GNU programs do.
 
-    click would take it from the next word, which is MOUNTPOINT.
+    click would take the next word as the value, but that word is MOUNTPOINT.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -272,7 +272,7 @@ def mount(
     place = resolved(mountpoint)
     check_usable()
     cleared_dead = clear_dead(place)
-    if cleared_dead and not foreground:  # in the foreground the log says so, on the same stderr
+    if cleared_dead and not foreground:  # in the foreground the log says so
         say(f"backlotfs: cleared the dead mount on {place}", err=True)
     check_mountpoint(place)
     account = chosen.load()
@@ -295,7 +295,7 @@ def mount(
     _check_subtype(settings)
     if settings.shared_thumbnails is not None:
         check_installed("--shared-thumbnails")
-    # late: the help, completion and refusals need nothing of what a mount is made of
+    # late: the help, the completion and usage errors do not need these modules
     from backlotfs.mount.serve import outcome_of, serve_mount
 
     def serve(ready: Ready) -> None:
@@ -344,7 +344,7 @@ def _given() -> set[str]:
 
 
 def _check_subtype(settings: MountSettings) -> None:
-    """:raises SettingsError: the mount could not be told from one of the named program."""
+    """:raises SettingsError: no command could tell this mount from a mount of the other program."""
     if settings.subtype != SUBTYPES[0] and not settings.source.startswith(OUR_SOURCE):
         raise SettingsError(
             f"with subtype={settings.subtype} the source must begin with {OUR_SOURCE}, or no "
@@ -353,7 +353,12 @@ def _check_subtype(settings: MountSettings) -> None:
 
 
 def _stay(settings: MountSettings, serve: Callable[[Ready], None]) -> None:
-    """:raises SystemExit: the mount failed, and the log on stderr says why."""
+    """Serve in the foreground. It always ends with an exception.
+
+    :raises MountEnded: the mount has ended.
+    :raises SystemExit: the mount failed, and the log on stderr says why.
+    :raises BacklotError: the mount failed, and the caller has to say why.
+    """
     try:
         serve(NobodyWaits())
     except BacklotError as error:

@@ -47,11 +47,11 @@ NOT_OPTIONS = frozenset({"mountpoint", "foreground", "options", "wait"})
 def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> list[str]:
     """Translate to the arguments of ``backlotfs mount``.
 
-    The source is passed on as ``fsname``: ``mount -a`` compares mountinfo with fstab, and would
-    mount again what has another source there.
+    The source becomes ``fsname``, because ``mount -a`` compares the sources in mountinfo with
+    fstab. If they differed, ``mount -a`` would mount the library again.
 
     :param source: ``backlot:PROFILE``, or the profile; ``backlot:`` means the only profile.
-    :param options: of ``-o``: any long option of ``backlotfs mount``, with ``_`` or ``-``.
+    :param options: the value of ``-o``: long options of ``backlotfs mount``, with ``_`` or ``-``.
     :param sloppy: ignore unknown options.
     :raises SettingsError: an option is unknown, incomplete or a secret, or the source is malformed.
     """
@@ -74,7 +74,8 @@ def words_for(source: str, mountpoint: str, options: str, *, sloppy: bool) -> li
         parameter = parameters.get(known)
         if known in SETTABLE and known != "fsname":
             value = f'"{value}"' if "," in value else value
-            passed.append(f"{known}={value}" if value else known)  # overrides the profile's
+            # an option of ``-o`` overrides that of the profile
+            passed.append(f"{known}={value}" if value else known)
         elif isinstance(parameter, click.Option) and known not in NOT_OPTIONS:
             given.add(known)
             words += _option(parameter, name, value)

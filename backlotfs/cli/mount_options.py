@@ -133,9 +133,9 @@ def refuse_secret(name: str, value: str) -> None:
 
 
 def unknown_option(name: str, known: Collection[str], others: str = "") -> SettingsError:
-    """The error for an option that is not known, with those that are, and the most similar one.
+    """The error for an unknown option. It names the known options, and the most similar one.
 
-    :param others: where to find options that are given in another way.
+    :param others: text that says where to find the other options.
     """
     near = difflib.get_close_matches(name.replace("-", "_"), known, 1)
     guess = f"did you mean {near[0]}? " if near else ""
@@ -150,7 +150,7 @@ def apply_mount_options(
     """Apply the comma lists of ``-o`` to ``settings``.
 
     :param settled: options to ignore, because the command line has set them.
-    :raises SettingsError: an option is unknown, a secret, or ``rw``.
+    :raises SettingsError: an option is unknown or refused, or its value is invalid.
     """
     for given, value in split_options(",".join(options)):
         name = "no_wait" if given == "no-wait" else given
@@ -216,8 +216,8 @@ def apply_mount_options(
 def api_share_of(account: Account, given: str | None) -> Fraction:
     """The part of the account's API credits for this process.
 
-    :param given: as ``--api-share`` has it; None: what the ``options`` of the profile say.
-    :raises SettingsError: it is no share.
+    :param given: the value of ``--api-share``; None: use the ``options`` of the profile.
+    :raises SettingsError: the value is no share.
     """
     found = dict(split_options(account.mount_options)).get("api_share")
     share = found if given is None else given

@@ -17,7 +17,7 @@ from backlotfs.kernel.mountpoint import resolved
 
 
 class _Folder(click.Path):
-    """A path that the shell completes to folders. click must not stat it: the mount may be dead."""
+    """A path that the shell completes to folders. click must not stat it: a stat could hang."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, readable=False)
@@ -33,12 +33,12 @@ class _Folder(click.Path):
 
 
 class _Mounted(_Folder):
-    """A path that is completed to mountpoints of backlotfs, without access to them."""
+    """A path that the shell completes to mountpoints of backlotfs. They are not accessed."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Offer the mountpoints that start so, else folders."""
+        """Offer the mountpoints that start with ``incomplete``; if there is none, folders."""
         places = [entry.mountpoint for entry in our_mounts()]
         found = [CompletionItem(place) for place in places if place.startswith(incomplete)]
         return found or super().shell_complete(ctx, param, incomplete)
@@ -54,15 +54,15 @@ PATHS = click.argument(
 
 
 def the_mount(mountpoint: Path | None) -> Path:
-    """The mount on ``mountpoint``; without a name, the only mount, or the only one of this user.
+    """The mount on ``mountpoint``; None: the only mount of this user, else the only mount at all.
 
-    :raises FuseUnusable: there is none. :raises SettingsError: there are several.
+    :raises FuseUnusable: there is no mount. :raises SettingsError: there are several.
     """
     if mountpoint is not None:
         return resolved(mountpoint)
     mounts = our_mounts()
     places = [entry.mountpoint for entry in mounts if entry.made_by(os.geteuid())]
-    if not places:  # another user's: the mount says that it is not to be asked
+    if not places:  # the error for a mount of another user comes when it is asked
         places = [entry.mountpoint for entry in mounts]
     if not places:
         raise FuseUnusable("nothing is mounted by backlotfs; see: backlotfs mount --help")

@@ -104,7 +104,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic before
     name = "DURATION"
 
     def __init__(self, least_s: float = 0.0, most_s: float = math.inf) -> None:
-        """:param least_s: shorter durations are refused. :param most_s: longer ones too."""
+        """:param least_s: the shortest valid duration. :param most_s: the longest one."""
         self._least_s = least_s
         self._most_s = most_s
 
@@ -152,7 +152,7 @@ class Rule(click.ParamType):  # type: ignore[type-arg]  # not generic before cli
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """Check the rule; it stays a text."""
+        """Check the rule, and return it as a text."""
         try:
             return parse_rule(str(value)).text
         except SettingsError as error:

@@ -29,7 +29,7 @@ def pin(paths: tuple[Path, ...], jobs: int, as_json: bool) -> None:
     """
     began_s = time.monotonic()
     for place in {path.place for path in mounted_paths(paths)}:
-        ask(place, "pins", brief=True)  # a mount that cannot pin says so once, not for each file
+        ask(place, "pins", brief=True)  # an error of a mount that cannot pin comes only once
     files = inspect(paths, jobs, wanted=not as_json)
     _make_pins([warmed for warmed in files if warmed.error is None])
     try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on stderr: a bar on a terminal, otherwise only lines that matter.
+"""Progress on stderr: a bar on a terminal, otherwise only a few lines.
 
-`TransferBar` shows what a command has done. `wait_for` shows the sizes that a mount still has to
-find out, for ``mount --wait``. `waits_shown` adds what a mount waits for. Colours follow
-``NO_COLOR`` (rich reads it). rich is imported when something is drawn, as that takes longer than
-all else that these commands import.
+`TransferBar` shows what a command has done. `wait_for` shows how many sizes a mount knows, for
+``mount --wait`` and ``refresh --wait``. `waits_shown` shows what a mount waits for. rich obeys
+``NO_COLOR``. rich is imported only when something is drawn, because its import takes longer than
+all other imports of these commands.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 #: What ``--wait`` waits for: the listing, all sizes as well, or the end of a refresh.
 LISTING, SIZES, REFRESH = "listing", "sizes", "refresh"
-#: Time between two questions to a mount, and between two lines without a terminal.
+#: The shortest time between two questions to a mount, and between two lines without a terminal.
 STATUS_EVERY_S, LINE_EVERY_S = 0.5, 10.0
 #: The pause after an answer is at least this many times as long as the answer took: to count
 #: 100 000 sizes keeps a mount busy for half a second.
 PAUSE_FACTOR = 10.0
 #: The pause after an answer that did not come in time.
 LATE_PAUSE_S = 30.0
-#: Time between two questions what a program waits for.
+#: The shortest time between two questions about what a program waits for.
 CREDITS_EVERY_S = 2.0
-#: Without a terminal, one line at most in this time says what the command waits for.
+#: Without a terminal, at most one line in this time says what the command waits for.
 NOTE_EVERY_S = 60.0
 
 
@@ -51,10 +51,10 @@ class TransferBar:
     ) -> None:
         """Prepare the bar.
 
-        :param what: a verb for the label.
-        :param total: bytes, or files if ``of_files``; None: it is not known yet, so there is only
-            the label and what the command waits for, and the end erases them.
-        :param wanted: False: show no bar, only lines given to `say`.
+        :param what: the label.
+        :param total: bytes, or files if ``of_files``. None: the total is not known, so only the
+            label and what the command waits for are shown, and the end erases both.
+        :param wanted: False: show no bar and no notes, only the lines given to `say`.
         """
         self._wanted = wanted
         self._drawn: tuple[Progress, TaskID] | None = None
@@ -71,10 +71,11 @@ class TransferBar:
             self.done += count
         if self._drawn is not None:
             progress, task = self._drawn
-            progress.update(task, advance=count)  # a negative count is no speed, as in `advance`
+            # unlike `advance`, `update` does not count a negative number as speed
+            progress.update(task, advance=count)
 
     def note(self, text: str) -> None:
-        """Show what the command waits for: beside the bar, else in one line a minute."""
+        """Show what the command waits for: beside the bar; without a bar, in a line a minute."""
         if self._drawn is not None:
             progress, task = self._drawn
             progress.update(task, note=text and f"waiting for {text}")
@@ -95,7 +96,7 @@ class TransferBar:
             )
 
     def fill(self) -> None:
-        """Show that all is done, also if a file was smaller in the end than it was before."""
+        """Show that all is done, even if a file became smaller after the total was computed."""
         if self._drawn is not None:
             progress, task = self._drawn
             progress.update(task, completed=progress.tasks[task].total)
@@ -143,7 +144,7 @@ def _transfer_bar(*, of_files: bool) -> Progress:
     from rich.text import Text
 
     class Speed(ProgressColumn):
-        """In the units of the amounts; rich's own column takes powers of 1000."""
+        """The speed in powers of 1024, like the amounts; the column of rich uses powers of 1000."""
 
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
@@ -177,7 +178,7 @@ def credits_note(answer: dict[str, Any]) -> str:
 
 
 def calls_wait(answer: dict[str, Any]) -> str:
-    """As `credits_note`, if a program waits for its own call."""
+    """As `credits_note`, but only if a program waits for an API call of its own."""
     return credits_note(answer) if answer["waiting"] else ""
 
 
@@ -192,7 +193,9 @@ def sizes_wait(answer: dict[str, Any]) -> str:
 
 
 def sizes_line(answer: dict[str, Any], *, credits: bool = True) -> str:
-    """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``, as far as known.
+    """``5 of 11 sizes known, about 3 min left, API credits: more in 41 s``.
+
+    Parts that are not known are left out.
 
     :param credits: whether to say when there are more credits.
     """
@@ -271,10 +274,12 @@ def wait_for(
 ) -> dict[str, Any]:
     """Wait until a mount's listing is up to date, or all sizes are known; return its ``status``.
 
-    A mount that does not answer in time is busy, and is asked again.
+    If the last refresh has failed, do not wait for the listing: the answer is ``stale``. A mount
+    that does not answer in time is busy, and is asked again.
 
-    :param what: `LISTING`, `SIZES`, or `REFRESH`: what was stale before that counts for nothing.
-    :raises NoAnswer: the mount is gone.
+    :param what: `LISTING`, `SIZES`, or `REFRESH`. For `REFRESH`, a failure counts only after the
+        refresh that runs now has ended.
+    :raises NoAnswer: the mount has ended, or answers with an error.
     """
     bar = SizesBar() if sys.stderr.isatty() else None
     said_s = time.monotonic()
@@ -306,15 +311,15 @@ def waits_shown(
     words: Callable[[dict[str, Any]], str] = calls_wait,
     export: Callable[[], dict[str, int]] | None = None,
 ) -> Iterator[None]:
-    """While inside, show what the mounts of these paths wait for.
+    """Within the block, show what the mounts of these paths wait for.
 
-    :param note: called with the words, such as ``API credits: more in 41 s``, or with ``""``.
-    :param words: makes them of an answer to ``status``.
+    :param note: called with a text, such as ``API credits: more in 41 s``, or with ``""``.
+    :param words: makes this text from an answer to ``status``.
     :param export: the progress of an export, which the mounts show in their ``status``.
     """
     places = {place for path in paths if (place := mount_of(path)) is not None}
     ended = threading.Event()
-    noting = threading.Lock()  # no call of `note` after the body: an answer may take long
+    noting = threading.Lock()  # so that no late answer calls `note` after the end of the block
 
     def watch() -> None:
         pause_s = CREDITS_EVERY_S

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What successive answers of a mount say together: rates over time, and who reads now.
+"""Computes rates over time and the present readers from successive answers of a mount. Pure.
 
-Pure: an answer to ``status`` has totals since the mount started, and so has each point of the
-``history`` of ``stats``. Rates are the differences.
+An answer to ``status`` has totals since the mount started, and so has each point of the ``history``
+in an answer to ``stats``. A rate is a difference of totals, divided by the time between them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ class Sample(NamedTuple):
 def rates(points: Sequence[tuple[float, float]], edges: Sequence[float]) -> list[float | None]:
     """The mean rate between each edge and the next, from totals at other times.
 
-    Between two points the total grows evenly. Where a span has no point around it, its rate is that
-    of the part that is known; None if no part is.
+    The total is taken to grow evenly between two points. Outside of the points the total is not
+    known. A span that is partly outside has the rate of its known part; a span without a known part
+    has None.
 
-    :param points: time and total; neither goes back. :param edges: times that grow.
+    :param points: pairs of time and total, both ascending. :param edges: times, ascending.
     """
     if not points:
         return [None] * max(0, len(edges) - 1)
@@ -66,7 +67,8 @@ def _total_at(points: Sequence[tuple[float, float]], times: Sequence[float], at_
 class Reader(NamedTuple):
     """A program that reads, or has read.
 
-    :ivar bytes_per_s: what it reads now. :ivar asked_bytes: what it has read in all.
+    :ivar bytes_per_s: the rate at which it reads now. :ivar asked_bytes: all that it has read.
+    :ivar failed: the number of its reads that failed.
     """
 
     name: str
@@ -79,8 +81,8 @@ class Reader(NamedTuple):
 class Change:
     """What happened between two answers of a mount.
 
-    :ivar blocks: the blocks of the reads between, by tier.
-    :ivar readers: those that read now first, the fastest before the others; then by bytes.
+    :ivar blocks: the number of blocks that were read between the answers, by tier.
+    :ivar readers: ordered by their present rate, then by all that they have read, highest first.
     """
 
     blocks: dict[str, int]
@@ -114,16 +116,16 @@ def change(older: Answer, newer: Answer, seconds: float) -> Change:
 class Watched:
     """The answers of one mountpoint, as far as pictures and rates need them.
 
-    When another mount process answers there, what the earlier one said is dropped.
+    When another mount process answers, the answers of the earlier process are dropped.
     """
 
-    #: Rates of now are means over this time.
+    #: A present rate is the mean over this time.
     NOW_S = 5.0
-    #: How far pictures reach back: the first that holds what is known, else the last.
+    #: The possible time spans of a picture: the shortest that holds all samples, else the longest.
     BACK_S = (60.0, 120.0, 300.0)
 
     def __init__(self, history: Iterable[Sample] = ()) -> None:
-        """Begin with what the mount knows of the time before."""
+        """Begin with the samples of the time before the first answer."""
         self._samples = list(history)
         self._answers: list[tuple[float, Answer]] = []
 
@@ -134,7 +136,7 @@ class Watched:
 
     @property
     def at_s(self) -> float:
-        """When it came."""
+        """The time of the last answer."""
         return self._answers[-1][0]
 
     def add(self, at_s: float, answer: Answer) -> None:
@@ -142,7 +144,7 @@ class Watched:
         if self._answers and answer["since"] != self.latest["since"]:
             self._answers, self._samples = [], []
         self._answers.append((at_s, answer))
-        # one that is old enough to compare with stays
+        # keep one answer that is at least `NOW_S` old, to compare with
         while len(self._answers) > 2 and self._answers[1][0] <= at_s - self.NOW_S:
             del self._answers[0]
         whole = answer["throughput"]["since_start"]
@@ -160,20 +162,19 @@ class Watched:
 
     @property
     def back_s(self) -> float:
-        """How far a picture reaches back now."""
+        """The time span of a picture that is drawn now."""
         known_s = self.at_s - self._samples[0].at_s
         return next((back_s for back_s in self.BACK_S if back_s >= known_s), self.BACK_S[-1])
 
     def now(self) -> Change:
-        """What happens now: in the last `NOW_S`, or since the first answer."""
+        """What happened in about the last `NOW_S` seconds, or since the first answer."""
         (older_s, older), (newer_s, newer) = self._answers[0], self._answers[-1]
         return change(older, newer, newer_s - older_s)
 
     def columns(self, count: int) -> tuple[list[float | None], list[float | None]]:
-        """The rates of reads and of fetches in so many equal parts of the last `back_s`.
+        """The rates of reads and of fetches in ``count`` equal parts of the last `back_s` seconds.
 
-        The parts begin at multiples of their length, so that a picture of them moves column by
-        column.
+        The parts begin at multiples of their length, so that a picture moves by whole columns.
         """
         each_s = self.back_s / count
         end = math.floor(self.at_s / each_s) + 1
@@ -186,7 +187,7 @@ class Watched:
 def samples_of(history: Iterable[Mapping[str, Any]], ahead_s: float = 0.0) -> list[Sample]:
     """The points of ``history`` in an answer to ``stats``, each later than the one before.
 
-    :param ahead_s: what the times have more than those of the clock that is wanted.
+    :param ahead_s: subtracted from each time, to convert it to another clock.
     """
     found: list[Sample] = []
     for point in history:

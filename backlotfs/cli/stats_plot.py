@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``stats --plot FILE``: what a mount has read, as a picture for a report, drawn by matplotlib.
 
-Names of programs are foreign text: they are escaped, and matplotlib must not take them for
+Names of programs are foreign text: they are escaped, and matplotlib must not interpret them as
 formulas.
 """
 
@@ -27,27 +27,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FORMATS = {".svg": "svg", ".png": "png"}
-#: Stands near the head of each picture, by which `check_file` knows them.
+#: Text near the beginning of each picture file, by which `check_file` recognizes such a file.
 _MARK = "backlotfs stats"
 _HEAD_BYTES = 4096
-#: Parts of the time that the picture shows, and programs; the others are one bar.
+#: Number of time spans in the picture, and the most programs; all other programs are one bar.
 _PARTS, _PROGRAMS = 240, 10
 _COLOURS = {"memory": "#8ecae6", "disk": "#219ebc", "network": "#fb8500"}
 _FETCHED_COLOUR = "#1b263b"
-#: Lines of ``stats`` that stand in the picture.
+#: Lines of ``stats`` that the picture shows.
 _FACTS = ("read", "fetched", "warmed", "never read", "next files", "requests", "passthrough")
 
 
 def check_file(path: Path) -> None:
     """Check that a picture can be written there.
 
-    :raises SettingsError: the suffix is not known, matplotlib is missing, or the file is there and
-        is no picture of this command.
+    :raises SettingsError: the suffix is not known, matplotlib is missing, or there is a file that
+        is neither empty nor a picture of this command.
+    :raises CommandFailed: the file that is there cannot be opened.
     """
     if path.suffix.lower() not in _FORMATS:
         raise SettingsError(f"{path} ends neither in .svg nor in .png; name the plot so")
     try:
-        import matplotlib  # noqa: F401  # whether it is there is all that matters
+        import matplotlib  # noqa: F401  # only to check that it is installed
     except ModuleNotFoundError:
         how = install_extra("plot")
         raise SettingsError(f"--plot needs an extra; install it: {how}") from None
@@ -64,12 +65,12 @@ def check_file(path: Path) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Without waiting for a program that writes into a FIFO."""
+    """Open a file. If it is a FIFO, do not wait for a program that writes into it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write_plot(answer: Mapping[str, Any], path: Path) -> None:
-    """Draw an answer to ``stats`` into a file, which is there completely or stays as it was.
+    """Draw an answer to ``stats`` into a file. After a failure the file is as it was before.
 
     :raises CommandFailed: the file cannot be written.
     """
@@ -89,14 +90,14 @@ def _cannot_be_written(path: Path, error: OSError) -> CommandFailed:
 
 
 def _draw(answer: Mapping[str, Any], file: Any, kind: str) -> None:
-    import matplotlib as mpl  # late: it takes longer than all else
+    import matplotlib as mpl  # late: its import takes longer than all other imports
     from matplotlib.figure import Figure
 
     metadata = {"Title": _MARK} | ({"Date": None} if kind == "svg" else {})
     with (
         mpl.rc_context(
             {
-                **mpl.rcParamsDefault,  # whatever a matplotlibrc says
+                **mpl.rcParamsDefault,  # so that a matplotlibrc file has no effect
                 "text.parse_math": False,
                 "svg.fonttype": "none",
                 "font.size": 8,
@@ -105,7 +106,7 @@ def _draw(answer: Mapping[str, Any], file: Any, kind: str) -> None:
         ),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # a font that lacks a character of a name
+        warnings.simplefilter("ignore")  # matplotlib warns if a font lacks a character of a name
         figure = Figure(figsize=(10, 6), layout="constrained")
         panels = figure.subplot_mosaic([["time", "time"], ["programs", "facts"]])
         figure.suptitle(printable(f"{answer['source']} on {answer['mountpoint']}"))
@@ -118,11 +119,11 @@ def _draw(answer: Mapping[str, Any], file: Any, kind: str) -> None:
 
 
 def _over_time(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
-    """Where the bytes of reads came from, and what came over the network."""
+    """Draw the rates over time: of reads, by where their bytes came from, and of fetches."""
     first_s, last_s = history[0]["at"], history[-1]["at"]
     each_s = max(1.0, last_s - first_s) / _PARTS
     edges = [first_s + number * each_s for number in range(_PARTS + 1)]
-    # one zone for all times: where summer time ends, times without a zone go back
+    # one offset for all times: at the end of summer time, local times go back an hour
     zone = datetime.fromtimestamp(last_s, UTC).astimezone().tzinfo
     times: list[Any] = [datetime.fromtimestamp(edge, zone) for edge in edges[1:]]
 
@@ -149,7 +150,7 @@ def _over_time(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _by_program(axes: Axes, processes: Mapping[str, Mapping[str, Any]]) -> None:
-    """A bar for each program, the largest reader on top, by where its bytes came from."""
+    """Draw a bar for each program, the largest reader on top, by where its bytes came from."""
     every = [
         (
             printable(name),
@@ -174,13 +175,13 @@ def _by_program(axes: Axes, processes: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _by_tier(read: float, blocks: Sequence[float]) -> list[float]:
-    """What was read, shared out as its blocks are; nothing if it has none."""
+    """The bytes read from each tier, in proportion to the blocks; zeros if there are no blocks."""
     total = sum(blocks)
     return [read * count / total if total > 0 else 0.0 for count in blocks]
 
 
 def _ticks(highest: float) -> list[float]:
-    """Four to eight round numbers of bytes up to ``highest``."""
+    """Five to eight round numbers of bytes from 0 to ``highest``; fewer if that is below 4."""
     step = 2.0 ** max(0, math.floor(math.log2(max(1.0, highest))) - 2)
     return [number * step for number in range(math.floor(highest / step) + 1)]
 

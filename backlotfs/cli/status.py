@@ -41,7 +41,8 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
     """Show the state of a mount: library, sizes, cache, throughput, credits, errors, readers."""
     place = the_mount(mountpoint)
     if watch and not as_json and _draws():
-        from backlotfs.cli.live_status import show_live  # late: rich takes longer than the rest
+        # late: the import of rich takes longer than all other imports
+        from backlotfs.cli.live_status import show_live
 
         show_live(place)
         return
@@ -72,7 +73,8 @@ def status(mountpoint: Path | None, as_json: bool, watch: bool) -> None:
 def stats(mountpoint: Path | None, as_json: bool, plot: Path | None) -> None:
     """Show what a mount has read since it started: for which programs, from where, at what cost."""
     if plot is not None:
-        from backlotfs.cli.stats_plot import check_file, write_plot  # late: only a plot needs it
+        # late: only a plot needs this module
+        from backlotfs.cli.stats_plot import check_file, write_plot
 
         check_file(plot)
     place = the_mount(mountpoint)
@@ -105,7 +107,7 @@ def refresh(mountpoint: Path | None, full: bool, waits: bool) -> None:
 
 
 def _draws() -> bool:
-    """Whether stdout is a terminal on which a picture can be drawn again."""
+    """Whether stdout is a terminal on which a picture can be drawn over the last one."""
     return sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 

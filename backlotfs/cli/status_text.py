@@ -15,7 +15,7 @@ from backlotfs.log.terminal import counted, in_words, printable
 #: How many errors and programs ``status`` shows, and processes ``stats``; ``--json`` has all.
 SHOWN_ERRORS, SHOWN_READERS, SHOWN_PROCESSES = 5, 6, 12
 
-#: A label, ``""`` if it is that of the line above, and its text.
+#: A label and a text. The label is ``""`` if it is the same as in the line above.
 Line = tuple[str, str]
 
 _COLUMNS = 80
@@ -30,10 +30,10 @@ def columns(lines: list[Line]) -> list[str]:
 
 
 def wrapped(lines: list[Line]) -> list[Line]:
-    """The lines, with what does not fit into `_COLUMNS` on lines of its own.
+    """Wrap lines that are longer than `_COLUMNS`.
 
-    Words stay whole, and so do the paths of the mount and of its log. This is for a terminal: a
-    program that reads the text from a pipe gets each line whole.
+    Words are not broken. The lines with the paths of the mount and of its log are not wrapped. This
+    is for a terminal only: a program that reads the text from a pipe gets lines without wrapping.
     """
     return [
         ("" if number else name, part)
@@ -176,7 +176,7 @@ def _readers(processes: dict[str, Any]) -> list[Line]:
 
 
 def export_text(progress: dict[str, int]) -> str:
-    """How far an export is; its bytes are in no other line."""
+    """The progress of an export. No other line counts the bytes that exports read."""
     of_files = counted(progress["of_files"], "file")
     copied = in_words(progress["bytes"])
     return f"pid {progress['pid']}: {progress['files']} of {of_files}, {copied}"
@@ -194,7 +194,7 @@ def credits_text(credits: dict[str, Any]) -> str:
             return text
     elif credits["more_in_s"] is None:
         return f"{text} left"
-    # The credits that are left then are reserved: for other tools, and for files being read.
+    # If `more_in_s` is set, the credits that are left are for other tools and files being read.
     return f"{text}, more in {duration(credits['more_in_s'])}"
 
 
@@ -233,7 +233,7 @@ def error_text(error: dict[str, Any]) -> str:
 
 
 def next_files_text(counts: dict[str, int]) -> str:
-    """What was fetched before an open, and how much of it was read and was not."""
+    """How many bytes were fetched before an open, and how many of them were read or not read."""
     fetched, read, unread = (
         in_words(counts[f"{name}_bytes"]) for name in ("fetched", "read", "unread")
     )

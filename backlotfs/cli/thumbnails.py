@@ -27,7 +27,7 @@ from backlotfs.thumbnails.cache import SIZES, Original, ThumbnailCache
 from backlotfs.thumbnails.picture import Picture, check_installed
 
 JOBS = 4
-#: The sizes that file managers use; `xx-large` only on screens with a very high resolution.
+#: The sizes that file managers usually use. They use `xx-large` only on very fine screens.
 _USUAL = ("normal", "large", "x-large")
 
 
@@ -126,7 +126,7 @@ def _thumbnail(file: MountedFile, cache: ThumbnailCache, *, again: bool) -> Outc
 def _report(
     done: Sequence[tuple[Outcome, BacklotError | None]], as_json: bool, took_s: float
 ) -> None:
-    """Print the result. :raises CommandFailed: a file failed; the exit code of the first."""
+    """Print the result. :raises CommandFailed: a file failed; with the first file's exit code."""
     counts = Counter(outcome for outcome, _ in done)
     if as_json:
         summary = {outcome.value: counts[outcome] for outcome in Outcome}

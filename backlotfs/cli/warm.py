@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``backlotfs warm`` fetches files into the disk cache before they are needed.
 
-A file is fetched in pieces, several at a time, and each piece in steps that the mount answers one
-by one: what ends the command ends the work. ``pin`` fetches in the same way.
+A file is fetched in pieces, several at a time. A piece is fetched in steps: the command asks the
+mount for one step after the other, so no further step starts after the command has ended. ``pin``
+fetches in the same way.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from backlotfs.log.terminal import about, counted, in_words, printable, say, say
 from backlotfs.mount.control.client import ask
 
 JOBS = 4
-#: The part of a file that one job fetches before it takes the next.
+#: The part of a file that one job fetches before it takes the next piece.
 PIECE_BYTES = 64 * 1024 * 1024
-#: Bytes of one step: halved if it takes longer than `LONG_S`, doubled if shorter than `QUICK_S`.
+#: Bytes of one step. The next step is half as long if this one took longer than `LONG_S`, and twice
+#: as long if it took less than `QUICK_S`.
 LEAST_STEP_BYTES, FIRST_STEP_BYTES, MOST_STEP_BYTES = 64 * 1024, 1024 * 1024, 8 * 1024 * 1024
 QUICK_S, LONG_S = 1.0, 5.0
 #: Longest pause before a mount that waits for an API credit is asked again.
@@ -61,9 +63,9 @@ class Warmed:
 
     :ivar size: in bytes. :ivar cached_bytes_before: cached before the command.
     :ivar cached_bytes: cached now. :ivar fetched: bytes downloaded for it by the command.
-    :ivar takes: size of its blocks on disk. :ivar pinned: whether its room is reserved already.
+    :ivar takes: size of its blocks on disk. :ivar pinned: whether room is reserved for it.
     :ivar room: bytes that the disk cache has for files that are not pinned.
-    :ivar error: why it is not cached completely; has the exit code for that.
+    :ivar error: why it is not cached completely; None: there is no error.
     """
 
     file: MountedFile
@@ -92,7 +94,7 @@ def inspect(paths: Iterable[Path], jobs: int, *, wanted: bool) -> list[Warmed]:
 
     An error of one file is printed and stored with it.
 
-    :param wanted: whether to show that it looks.
+    :param wanted: whether to show that the command is looking for files.
     :raises BacklotError: see `mounted_files`.
     """
     files = mounted_files(paths)
@@ -156,7 +158,7 @@ class WarmRun:
         return list(sources.values())
 
     def warm(self, files: Sequence[Warmed]) -> None:
-        """Fetch what is not cached, then check it: other files may have evicted blocks again."""
+        """Fetch what is not cached, then check: other blocks may have evicted the fetched ones."""
         sound = [warmed for warmed in files if warmed.error is None]
         pieces = [
             _Piece(warmed, start, min(start + PIECE_BYTES, warmed.size))
@@ -255,7 +257,7 @@ _NOT_DONE = {"warm": "in the disk cache", "pin": "completely in the disk cache"}
 
 
 def report(files: Sequence[Warmed], command: str, as_json: bool, took_s: float) -> None:
-    """Print the result. :raises CommandFailed: a file is not complete; the first error's code."""
+    """Print the result. :raises CommandFailed: a file is incomplete; has the first error's code."""
     errors = [warmed.error for warmed in files if warmed.error is not None]
     fetched = sum(warmed.fetched for warmed in files)
     cached = sum(warmed.cached_bytes for warmed in files)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports many assets by the workers of a cluster; names those that failed.
+"""Exports many assets by the workers of a cluster, and reports those that failed.
 
-Each asset has a thread of the client while it is under way: it finds out the version, has the
-tasks done, and records the result. There are a few more assets under way than the workers have
-threads, so that no worker waits and no URL grows old in a queue.
+A thread of the client exports one asset at a time: it finds out the version, runs the tasks, and
+records the result. The number of these threads is limited (see `pool.Pool.window`): there are more
+than the workers have threads, so that no worker waits, but so few that URLs do not wait long in a
+queue.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from backlotfs.errors import BacklotError
 from backlotfs.export.exporter import Outcome, Settled, State
 from backlotfs.export.items import Item, reason_of
 
-#: Attempts at a task or asset that fails, and the pause after the first; each is longer.
+#: The most attempts at a task or an asset, and the pause after the first one. Pauses get longer.
 ATTEMPTS, RETRY_PAUSE_S = 5, 1.0
-#: URLs in a row that a host may refuse, each before it was used for so long.
+#: How many URLs in a row a host may refuse, if each was refused within this time.
 MOST_URLS, USED_S = 6, 30.0
-#: Versions of an asset that may change while it is copied.
+#: After so many changes of its version, an asset has failed.
 MOST_VERSIONS = 3
-#: Assets whose names are looked at together.
+#: The number of assets that are passed to `Target.admit` together.
 CHUNK = 256
-#: Time between two looks whether another thread is needed.
+#: Time between two checks whether another thread is needed.
 POLL_S = 0.5
 
-#: Sends a task until it succeeds: its kind, the function, and what makes its argument of a source.
+#: Sends a task until it succeeds: its kind, its function, and what makes an argument of a source.
 Send = Callable[[str, Callable[[Any], Any], Callable[[Source], Any]], Any]
 #: Runs a task on a worker: see `pool.Pool.run`.
 Run = Callable[[str, Callable[[Any], Any], Any, Callable[[int], None]], Any]
 
 
 class TaskFailed(BacklotError):
-    """A task of an asset failed for good, or the asset has to be begun anew."""
+    """A task of an asset has failed and is not sent again, or the asset has to be copied again."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.reason)
@@ -49,13 +50,13 @@ class Target(Protocol):
     """DEST: `folder.FolderTarget` or `store.StoreTarget`."""
 
     def admit(self, assets: Sequence[Asset]) -> None:
-        """The next assets are these."""
+        """Prepare for the next assets. It is called before their export begins."""
 
     def settled(self, item: Item) -> Settled:
-        """Whether an item has to be copied."""
+        """Decide whether an item has to be copied."""
 
     def copy(self, item: Item, source: Source, before: Settled, send: Send) -> Made:
-        """Copy it, verify it and record it. :raises TaskFailed: it is not recorded."""
+        """Copy an item, verify the copy and record it. :raises TaskFailed: it is not recorded."""
 
 
 class ClusterExporter:
@@ -74,11 +75,11 @@ class ClusterExporter:
     ) -> None:
         """Do nothing yet.
 
-        :param window: says how many tasks are sent ahead.
-        :param moved: gets the count of bytes copied, from any thread; less than 0 for what has to
-            be copied again.
-        :param finished: gets each outcome as it is known, from any thread.
-        :param stop: set: give up what is under way.
+        :param window: returns the most assets that are exported at the same time.
+        :param moved: called with the number of bytes copied, from any thread; the number is
+            negative for bytes that have to be copied again.
+        :param finished: called with each outcome as soon as it is known, from any thread.
+        :param stop: if it is set, end the running exports.
         """
         self._library = library
         self._target = target
@@ -89,7 +90,7 @@ class ClusterExporter:
         self._stop = stop
 
     def run(self, assets: Sequence[Asset]) -> list[Outcome]:
-        """Export all assets; their outcomes, in the same order. Ctrl-C ends it.
+        """Export all assets, and return their outcomes in the same order. Ctrl-C ends the export.
 
         :raises BacklotError: the destination or the scheduler cannot be used any more.
         """
@@ -213,9 +214,9 @@ class _Sender:
         function: Callable[[Any], Any],
         argument_of: Callable[[Source], Any],
     ) -> Any:
-        """Have a task done: again with another URL or after a pause, if that may help.
+        """Run a task. Repeat it with another URL or after a pause, if this may help.
 
-        :raises TaskFailed: it does not.
+        :raises TaskFailed: the task has failed in all attempts, or a repetition cannot help.
         """
         attempts = 0
         while True:
@@ -249,7 +250,10 @@ class _Sender:
         raise TaskFailed(Failed(Trouble.FINAL, failed.reason))
 
     def _renew(self, refused: Source, failed: Failed) -> None:
-        """Get another URL, once for all tasks that had the refused one."""
+        """Get another URL, once for all tasks that had the refused one.
+
+        :raises TaskFailed: the host has refused too many URLs in a row.
+        """
         with self._renewing:
             if self._source is not refused:
                 return
@@ -266,17 +270,17 @@ class _Sender:
         self._moved(count_bytes)
 
     def take_back(self) -> None:
-        """Nothing was copied after all. At Ctrl-C the bar stays where it is."""
+        """Subtract all counted bytes, because the copy failed. After Ctrl-C, leave them counted."""
         if not self._stop.is_set():
             self._count(-self._moved_bytes)
 
     def settle(self, size_bytes: int) -> None:
-        """All was copied, whatever the tasks have said so far."""
+        """Count the bytes that the tasks have not reported: the whole asset is copied."""
         self._count(size_bytes - self._moved_bytes)
 
 
 class _Reached:
-    """Makes counts of what one task says of itself: how many bytes it has copied in all."""
+    """Converts the total of bytes that one task reports into the bytes since its last report."""
 
     def __init__(self, count: Callable[[int], None]) -> None:
         self._count = count

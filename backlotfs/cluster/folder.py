@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder as DEST: workers make sealed parts in its workspace, the client gives them their names.
+"""A folder as DEST: workers make sealed parts in its workspace; the client renames them.
 
-So the folder is always as one machine's export leaves it: the same workspace and journal, a digest
-in the journal before a file has its name. Either kind of export continues what the other began.
+So the folder has the same form as after an export on one machine: the same workspace and journal,
+and the digest is in the journal before a file gets its final name. Both kinds of export can
+continue each other.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from backlotfs.export.manifest import ManifestWriter
 
 
 class FolderTarget:
-    """A folder whose workspace was claimed. Any thread may call it; `close` it in the end."""
+    """A folder whose workspace was claimed. Any thread may call it; call `close` at the end."""
 
     def __init__(self, destination: Destination, workspace: Workspace, *, overwrite: bool) -> None:
         """Read the manifest.
 
-        :raises SettingsError: it is damaged. :raises OSError: it cannot be read or written.
+        :raises SettingsError: the manifest is damaged.
+        :raises OSError: the folder cannot be read or written.
         """
         self._destination = destination
         self._workspace = workspace
@@ -40,21 +42,21 @@ class FolderTarget:
 
     @property
     def exported(self) -> Collection[str]:
-        """The names of earlier exports into the folder."""
+        """The names of the files that were exported into the folder."""
         return self._manifest.records.digests
 
     def admit(self, assets: Sequence[Asset]) -> None:
-        """Nothing is to be noted: a part in the workspace is nobody else's."""
+        """Do nothing: only exports write into the workspace, so no names have to be recorded."""
 
     def settled(self, item: Item) -> Settled:
-        """Whether an item has to be copied: see `export.exporter.settled`."""
+        """Decide whether an item has to be copied: see `export.exporter.settled`."""
         found = settled(item, self._destination, self._manifest.records, overwrite=self._overwrite)
         if found.outcome is not None and found.outcome.state is State.UNCHANGED:
             discard_part(self._workspace, item.name)
         return found._replace(outcome=found.outcome if found.is_certain else None)
 
     def copy(self, item: Item, source: Source, before: Settled, send: Send) -> Made:
-        """Have the part made, and publish it. :raises TaskFailed: it is not there."""
+        """Let a worker make the part, and publish it. :raises TaskFailed: the file is not there."""
         made: Made = send(
             "copy", copy_to_folder, lambda now: FolderTask(now, self._folder, item.name)
         )
@@ -69,7 +71,7 @@ class FolderTarget:
                 self._manifest,
                 expected=before.found,
             )
-        except UnsafeDestination as error:  # a worker that was given up may have removed the part
+        except UnsafeDestination as error:  # an earlier task of this file may have removed the part
             raise TaskFailed(Failed(Trouble.AGAIN, str(error))) from None
         return made
 

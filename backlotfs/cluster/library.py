@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library as the client of a cluster sees it: its assets, their versions, and URLs for them."""
+"""The library for the client of a cluster: its assets, their versions, and their signed URLs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from backlotfs.mount.stack import Stack
 from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.tree import Folder
 
-#: Versions and URLs that are found out at once; more would only wait for credits together.
+#: The most questions for versions and URLs at the same time; more would only wait for credits.
 AT_ONCE = 16
 
 
 class Asset(NamedTuple):
     """One file to export.
 
-    :ivar name: below DEST, with ``/``. :ivar row: of the asset, as it was listed.
+    :ivar name: its path below DEST, with ``/``. :ivar row: its row in the listing.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Asset(NamedTuple):
 def find_assets(namespace: Namespace, path: str) -> Iterator[Asset]:
     """All assets at or below a path, with the names that an export of a mount would give them.
 
-    A folder keeps its own name, as with ``cp -r``; of one written with a slash at its end only the
-    contents are taken.
+    The names begin with the name of the folder, as with ``cp -r``. If the path ends with a slash,
+    they do not.
 
     :raises NoSuchEntry, NotADirectory: there is nothing at the path.
     """
@@ -64,7 +64,7 @@ def _below(namespace: Namespace, folder: Folder, prefix: str) -> Iterator[Asset]
 
 
 class ClusterLibrary:
-    """Finds out versions and URLs for the tasks. Any thread may call it."""
+    """Gets versions and URLs for the tasks. Any thread may call it."""
 
     def __init__(self, stack: Stack, account: Account, stop: threading.Event) -> None:
         """Use an opened library. :param stop: set: end all waits."""
@@ -80,16 +80,17 @@ class ClusterLibrary:
         )
 
     def known(self, asset: Asset) -> tuple[int, int] | None:
-        """Size and time (ns) of a file whose version is known for sure; asks nobody."""
+        """Size and time (ns) of a file if its version is verified; else None. No API call."""
         known = self._stack.versions.known(asset.row.embed_code, asset.row)
         if known is None or not known.verified:
             return None
         return known.version.size, self._mtime_ns(known)
 
     def source(self, asset: Asset) -> Source:
-        """The version of an asset now, and a URL for it. It costs one API credit at most.
+        """The present version of an asset, and a URL for it. It costs one API credit at most.
 
-        :raises BacklotError: the asset has no source that can be read, or nobody can say now.
+        :raises BacklotError: the asset has no source that can be read, or the API or the host does
+            not answer.
         """
         code, stack = asset.row.embed_code, self._stack
         with self._places:
@@ -104,9 +105,9 @@ class ClusterLibrary:
         return Source(self._reach, version, mtime_ns, Masked(url.url), time.time_ns())
 
     def renewed(self, source: Source) -> Source:
-        """The same version with another URL, as its host does not take this one any more.
+        """The same version with another URL, because the host has refused this one.
 
-        :raises BacklotError: there is none now.
+        :raises BacklotError: the API gives no other URL.
         """
         code, resolver = source.version.embed_code, self._stack.resolver
         resolver.invalidate(code, SignedUrl.parse(source.url.text))
@@ -116,11 +117,11 @@ class ClusterLibrary:
         return replace(source, url=Masked(url.url), made_ns=time.time_ns(), is_renewed=True)
 
     def changed(self, source: Source) -> None:
-        """A worker saw another version: it is found out anew when the asset is tried again."""
+        """Note that a worker got another version. The next attempt finds out the version again."""
         self._stack.versions.on_mismatch(source.version)
 
     def waits_for(self) -> float | None:
-        """Seconds until there are more API credits, while something waits for them; else None."""
+        """Seconds until there are more API credits; None if no call waits for them."""
         status = self._stack.limiter.status()
         return status.more_in_s if sum(status.waiting) else None
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects below a URL that fsspec knows: how they are written, and read back.
+"""Writes objects below a URL of fsspec, and reads them back.
 
-An object gets its name only when it is whole: that is what object stores do, and fsspec does it
-for others by writes that are committed (``autocommit=False``). Listings are not cached, as other
-processes write too.
+`Objects.write` gives an object its name only when it is complete. Object stores always do so; for
+other stores fsspec does it by writes that are committed (``autocommit=False``). Listings are not
+cached, because other processes write too.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from backlotfs.config.settings import MIB
 from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.log.redaction import redacted
 
-#: Bytes of one read.
+#: The most bytes of one read.
 PIECE_BYTES = 8 * MIB
-#: The longest reason of a failure.
+#: The most characters of the reason for a failure.
 _MOST_REASON = 300
-#: Schemes without folders: nothing has to be made before an object is.
+#: Schemes without folders: no folder has to be made before an object is written.
 _WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oss", "memory"})
 
 
 class ObjectDiffers(BacklotError):
-    """An object has other bytes than were written to it."""
+    """An object does not have the bytes that were written to it."""
 
 
 class ObjectState(NamedTuple):
-    """What a store says of an object."""
+    """Size and time of an object, as the store shows them."""
 
     size_bytes: int
     mtime_ns: int
@@ -51,9 +51,9 @@ class Objects:
     """
 
     def __init__(self, url: str) -> None:
-        """Open it; nothing is sent yet.
+        """Make the file system of the URL; nothing is sent yet.
 
-        :raises SettingsError: no such scheme is known, or its package is missing.
+        :raises SettingsError: the scheme is not known or not usable, or its package is missing.
         """
         self.url = url.rstrip("/")
         self._threads = threading.local()
@@ -70,7 +70,7 @@ class Objects:
 
     @property
     def fs(self) -> Any:
-        """The file system; one for each thread, unless it is made for many."""
+        """The file system. Each thread has its own, unless the file system is asynchronous."""
         if self._shared is not None:
             return self._shared
         if not hasattr(self._threads, "fs"):
@@ -100,7 +100,7 @@ class Objects:
             self.fs.rm_file(self.path(name))
 
     def look(self, name: str) -> ObjectState | None:
-        """Size and time of an object; None: there is none. :raises OSError: nobody can say."""
+        """Size and time of an object; None: there is none. :raises OSError: no answer."""
         try:
             info = self.fs.info(self.path(name))
         except FileNotFoundError:
@@ -141,20 +141,20 @@ class Objects:
         return digest.hexdigest()
 
     def write(self, name: str, pieces: Iterable[memoryview]) -> WrittenRange:
-        """Write an object from front to back. :raises OSError: it is not there, or not whole."""
+        """Write an object from its pieces in order. :raises OSError: it is not written."""
         self._make_folder(name)
         digest, size_bytes = hashlib.sha256(), 0
         file = self.fs.open(self.path(name), "wb", autocommit=False)
         try:
             for piece in pieces:
                 digest.update(piece)
-                file.write(bytes(piece))  # a view is valid until the next only
+                file.write(bytes(piece))  # a copy, because a view is valid only until the next one
                 size_bytes += len(piece)
             file.close()
             file.commit()
         except BaseException:
             with contextlib.suppress(Exception):
-                file.forced = True  # else its end would begin another upload
+                file.forced = True  # else closing the file would begin another upload
                 file.discard()
             raise
         return WrittenRange(size_bytes, digest.hexdigest(), "")
@@ -162,11 +162,11 @@ class Objects:
     def read_back(
         self, name: str, ranges: Sequence[WrittenRange], moved: Callable[[int], None]
     ) -> Made:
-        """Read an object and compare it with what was written; its digest and time.
+        """Read an object, compare it with what was written, and return its digest and time.
 
-        :param moved: gets the count of bytes as they are read; what it raises ends the reading.
-        :raises ObjectDiffers: it has other bytes, or was replaced meanwhile.
-        :raises OSError: it cannot be read.
+        :param moved: called with the number of bytes of each read; an exception of it ends reading.
+        :raises ObjectDiffers: the object has other bytes, or was replaced meanwhile.
+        :raises OSError: the object cannot be read.
         """
         size_bytes = sum(one.size_bytes for one in ranges)
         before = self.look(name)
@@ -190,7 +190,7 @@ class Objects:
         while start < stop:
             data: bytes = self.fs.cat_file(path, start=start, end=min(start + PIECE_BYTES, stop))
             if not data:
-                return  # the digest will tell
+                return  # the object is too short; the digest will differ
             yield data
             start += len(data)
 
@@ -201,13 +201,13 @@ class Objects:
     # Multipart uploads of S3.
 
     def begin_upload(self, name: str) -> str:
-        """Begin an upload in parts; its id. :raises OSError: it is not begun."""
+        """Begin an upload in parts, and return its id. :raises OSError: it is not begun."""
         bucket, key = self._bucket_and_key(name)
         answer = self.fs.call_s3("create_multipart_upload", Bucket=bucket, Key=key)
         return str(answer["UploadId"])
 
     def upload_part(self, name: str, upload_id: str, number: int, data: bytearray) -> str:
-        """Upload a part; the tag by which the store knows it. :raises OSError: it is not there."""
+        """Upload a part, and return the tag that the store gave it. :raises OSError: it failed."""
         bucket, key = self._bucket_and_key(name)
         answer = self.fs.call_s3(
             "upload_part",
@@ -232,7 +232,7 @@ class Objects:
         )
 
     def abort_upload(self, name: str, upload_id: str) -> None:
-        """Give an upload up: its parts cost money until then. :raises OSError: it is there."""
+        """Abort an upload. Until then its parts cost money. :raises OSError: it is not aborted."""
         bucket, key = self._bucket_and_key(name)
         with contextlib.suppress(FileNotFoundError):
             self.fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload_id)
@@ -247,7 +247,7 @@ _opening = threading.Lock()
 
 
 def objects_at(url: str) -> Objects:
-    """The objects below a URL; one for each process. :raises SettingsError: see `Objects`."""
+    """The `Objects` of a URL, shared by this process. :raises SettingsError: see `Objects`."""
     with _opening:
         key = os.getpid(), url
         if key not in _opened:
@@ -257,7 +257,7 @@ def objects_at(url: str) -> Objects:
 
 
 def modified_ns(info: dict[str, Any]) -> int:
-    """The time of an object by what its store says of it; 0: it says none."""
+    """The time of an object in what its store shows; 0 if it shows none."""
     for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
         match info.get(name):
             case datetime.datetime() as moment:

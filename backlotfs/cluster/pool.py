@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends tasks to the workers of a Dask cluster.
 
-A task is sent once more when the connection to the scheduler is lost: Dask knows nothing of it
-then. A worker that is lost is Dask's business; it gives its tasks to others, and gives a task up
-whose workers die again and again.
+If the connection to the scheduler is lost, each task is sent again, because Dask has forgotten it.
+If a worker is lost, Dask gives its tasks to other workers. If several workers are lost while they
+run the same task, Dask ends this task with an error.
 
-Before the first task all workers are asked for their versions of backlotfs and of Python, and
-whether they can write to DEST. A worker that comes later is asked within seconds, and retired if it
-cannot be used; what it fails until then is tried again.
+Before the first task, all workers are asked for their versions of backlotfs and of Python, and
+whether they can write to DEST. A worker that joins later is asked within seconds. If it cannot be
+used, it is retired, and tasks that failed there are tried again.
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ CONNECT_S, CONNECT_AGAIN_S = 20.0, 600.0
 FIRST_WORKER_S = 60.0
 #: Longest wait for the page of the dashboard.
 DASHBOARD_S = 3.0
-#: How much of a page is looked at.
+#: How many bytes of a page are read.
 PAGE_HEAD_BYTES = 4096
-#: Time between two looks which workers there are.
+#: Time between two questions for the list of workers.
 LOOK_EVERY_S = 2.0
-#: Pause before a task is sent again that the scheduler has lost.
+#: Pause before a task that the scheduler has lost is sent again.
 LOST_PAUSE_S = 0.5
-#: Tasks that are sent ahead for each thread of the workers, and at most in all. More would only let
-#: URLs grow old, as each was resolved before its task is sent.
+#: The most unfinished tasks for each thread of the workers, and for all together. More tasks would
+#: only wait, and their URLs, which are resolved before a task is sent, would be older.
 TASKS_PER_THREAD, MOST_TASKS = 2, 1024
 
-#: Dask samples the threads of a worker 100 times a second, and measures its event loop 50 times,
-#: which took a fifth of the processor time of a copy. The page on clusters says this for others.
+#: By default Dask samples the threads of a worker 100 times a second and its event loop 50 times a
+#: second. This took a fifth of the processor time of a copy. For other clusters
+#: docs/how-to/cluster.md recommends the same settings.
 _WITHOUT_SAMPLING = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -65,11 +66,11 @@ _WITHOUT_SAMPLING = {
 
 
 class WorkersLost(BacklotError):
-    """Several workers died with the same task."""
+    """Several workers ended unexpectedly, one after the other, while they ran the same task."""
 
 
 class TaskBroken(BacklotError):
-    """A worker could not begin a task: it came meanwhile, and has another version or none."""
+    """A worker could not begin a task: it joined late, with no backlotfs or another version."""
 
 
 class SchedulerLost(BacklotError):
@@ -79,9 +80,9 @@ class SchedulerLost(BacklotError):
 
 
 class Pool:
-    """The workers of one cluster. Any thread may call `run`; `close` it in the end.
+    """The workers of one cluster. Any thread may call `run`; call `close` at the end.
 
-    :ivar threads: of all workers that can be used, as of the last look.
+    :ivar threads: the number of threads of all usable workers, at the last check.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Pool:
         cluster: distributed.LocalCluster | None,
         stop: threading.Event,
     ) -> None:
-        """`connect` or `start` makes one. :param stop: set: end all waits."""
+        """Use `connect` or `start` instead. :param stop: if it is set, end all waits."""
         self._client = client
         self._cluster = cluster
         self._stop = stop
@@ -113,9 +114,9 @@ class Pool:
 
     @classmethod
     def start(cls, workers: int, threads: int, stop: threading.Event) -> Self:
-        """Start workers on this machine, which end with the pool.
+        """Start workers on this machine; `close` ends them.
 
-        :param threads: of each.
+        :param workers: the number of processes. :param threads: the number of threads of each.
         """
         logging.getLogger("distributed").setLevel(logging.ERROR)
         preload = {"distributed.worker.preload": ["backlotfs.cluster.worker"]}
@@ -125,14 +126,14 @@ class Pool:
                 threads_per_worker=threads,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},  # it would be imported first
+                scheduler_kwargs={"dashboard": False},  # its import would delay the start
                 security=True,  # TLS: whoever reaches a scheduler can run programs as this user
                 silence_logs=logging.ERROR,
             )
             return cls(distributed.Client(cluster), cluster, stop)
 
     def close(self) -> None:
-        """Give up what is under way; workers that were started here end."""
+        """Give up unfinished tasks, and end the workers that `start` started."""
         with contextlib.suppress(Exception):
             self._client.close()
         if self._cluster is not None:
@@ -140,28 +141,28 @@ class Pool:
                 self._cluster.close()
 
     def dashboard(self) -> str | None:
-        """The address of Dask's dashboard; None: nothing is served there to this machine.
+        """The address of Dask's dashboard; None: this machine gets no page there.
 
-        A scheduler names one always, also without bokeh.
+        A scheduler always has such an address, even if bokeh is not installed.
         """
         if self._cluster is not None:
             return None
         try:
             address: str | None = self._client.dashboard_link
-        except (KeyError, ValueError):  # of no port, or a setting of Dask that it cannot fill in
+        except (KeyError, ValueError):  # there is no port, or Dask's setting of the link is invalid
             return None
         return address if address and _has_page(address) else None
 
     @property
     def window(self) -> int:
-        """How many tasks are sent ahead."""
+        """The most unfinished tasks at the same time."""
         return max(4, min(MOST_TASKS, TASKS_PER_THREAD * self.threads))
 
     def check(self, checks: Checks, say: Callable[[str], None]) -> None:
-        """Ask all workers whether they can be used, and those that come later too.
+        """Ask all workers whether they can be used, and later also the workers that join.
 
-        :param say: gets a line for the user, then and later.
-        :raises SettingsError: one cannot, or there is none.
+        :param say: called with a line for the user, also after this call has returned.
+        :raises SettingsError: a worker cannot be used, or there is no worker.
         """
         self._checks, self._say = checks, say
         until_s = time.monotonic() + FIRST_WORKER_S
@@ -188,11 +189,11 @@ class Pool:
         argument: A,
         reached: Callable[[int], None] = lambda _bytes: None,
     ) -> T:
-        """Run a function on a worker; its result.
+        """Run a function on a worker, and return its result.
 
-        :param kind: by which Dask's dashboard shows it.
-        :param reached: gets the number of bytes that the task has copied, from another thread.
-        :raises WorkersLost, TaskBroken, SchedulerLost: see there.
+        :param kind: the name of the task on Dask's dashboard.
+        :param reached: called with all bytes that the task has copied so far, from another thread.
+        :raises WorkersLost, TaskBroken, SchedulerLost: see these classes.
         :raises Interrupted: ``stop`` was set.
         """
         with self._place():
@@ -210,7 +211,7 @@ class Pool:
                     distributed.client.FutureCancelledError,
                     distributed.client.ClosedClientError,
                     CommClosedError,
-                ):  # the connection went away: the scheduler knows nothing of the task now
+                ):  # the connection was lost, so the scheduler has forgotten the task
                     reached(0)
                 except BacklotError:
                     raise
@@ -241,7 +242,7 @@ class Pool:
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        """Wait until fewer tasks are under way than the window has room for."""
+        """Wait until there are fewer unfinished tasks than `window`; count one within the block."""
         with self._freed:
             while self._under_way >= self.window:
                 self._go_on()
@@ -255,7 +256,7 @@ class Pool:
                 self._freed.notify()
 
     def _connected(self) -> distributed.Client:
-        """The client; a new one where the scheduler was lost. :raises SchedulerLost: see there."""
+        """The client; connects again after a lost connection. :raises SchedulerLost: it failed."""
         with self._connecting:
             if self._client.status in ("closed", "closing"):
                 address = self._client.scheduler.address
@@ -285,7 +286,7 @@ class Pool:
             reached(reached_bytes)
 
     def _workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Address to facts, as the scheduler has them."""
+        """What the scheduler knows of each worker, by address."""
         found: Mapping[str, Mapping[str, Any]] = self._client.scheduler_info(n_workers=-1)[
             "workers"
         ]
@@ -308,7 +309,7 @@ class Pool:
                     self._say(f"worker {address} {problem}; it gets no more tasks")
                     self._client.retire_workers([address])
                     del workers[address]
-            except Exception:  # noqa: BLE001  # the scheduler went away meanwhile
+            except Exception:  # noqa: BLE001  # the connection was lost meanwhile
                 continue
             if not workers and not missing:
                 self._say("there is no worker any more; waiting for one")
@@ -316,7 +317,7 @@ class Pool:
             self._note(workers)
 
     def _problems(self, addresses: list[str]) -> dict[str, str]:
-        """What is wrong with these workers; only of those with which something is."""
+        """The problem of each of these workers that cannot be used, by address."""
         problems: dict[str, str] = {}
 
         def ask(function: Callable[..., Any], *arguments: object) -> dict[str, Any]:
@@ -384,9 +385,9 @@ def _client(address: str, timeout_s: float) -> distributed.Client:
 
 
 def _has_page(address: str) -> bool:
-    """Whether a whole page is there. Where bokeh is missing, Dask serves a few lines about it."""
+    """Whether there is an HTML page. Without bokeh, Dask serves only a few lines of text."""
     with requests.Session() as session:
-        session.trust_env = False  # as everywhere, no proxy of the environment
+        session.trust_env = False  # as for all requests, ignore the proxies of the environment
         try:
             with session.get(address, timeout=DASHBOARD_S, stream=True) as answer:
                 return answer.ok and b"<html" in answer.raw.read(PAGE_HEAD_BYTES).lower()
@@ -396,7 +397,7 @@ def _has_page(address: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what Dask says of versions that differ to itself: `Pool.check` says it in one line."""
+    """Suppress Dask's warnings about versions that differ: `Pool.check` has a line for them."""
     import warnings
 
     with warnings.catch_warnings():

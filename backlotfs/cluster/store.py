@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """An object store as DEST: one object for each asset, verified by reading it back.
 
-A large object is a multipart upload, whose parts come from several workers. The manifest and the
-times are objects with the names that they have in a folder. A store cannot append, so the journal
-is many small objects in the workspace's folder; the manifest is written in the end, and then they
-are removed. Lines of the journal are JSON:
+On S3 a large object is a multipart upload, whose parts come from several workers. The manifest and
+the times are objects with the same names as in a folder. A store cannot append, so the journal is
+many small objects in the workspace's folder. At the end the manifest is written, and then the
+journal is removed. Lines of the journal are JSON:
 
-- ``["begun", name, …]``: nothing had these names, so what has them later came from this export
+- ``["begun", name, …]``: no object had these names; an object that has one later is of an export
 - ``["copied", name, digest, size, time of the copy, time of the source]``
 - ``["gone", name]``: an object that was exported before is about to be replaced
-- ``["upload", name, id]``: an upload in parts was begun; ``["ended", id]``: it is none any more
+- ``["upload", name, id]``: an upload in parts was begun; ``["ended", id]``: it was ended or aborted
 
-A journal's name begins with a number: that of the last export whose journal is there, plus one. So
-journals are read in their order, whatever the clocks of their machines say.
+The names of a journal's objects contain a number: the highest number in the store, plus one. So
+journals are read in the right order, even if the clocks of machines differ.
 
-The time of a copy is what the store shows. A store has no locks: two exports at once into one place
-are not noticed.
+The time of a copy is the time that the store shows. A store has no locks: if two exports write to
+the same place at the same time, this is not noticed.
 """
 
 from __future__ import annotations
@@ -66,26 +66,29 @@ T = TypeVar("T")
 
 #: Bytes of one part of an upload, unless that makes more parts than S3 allows.
 RANGE_BYTES, MOST_RANGES = 64 * MIB, 10_000
-#: Lines that are not written yet are lost when the client is killed; then those assets are copied
-#: again.
+#: The lines are written after so many lines, or after this time. If the client is killed before,
+#: the assets of the unwritten lines are copied again.
 FLUSH_LINES, FLUSH_S = 1000, 30.0
-#: Questions to the store that the client asks at once.
+#: The most requests of the client for the state of objects at the same time.
 LOOKS_AT_ONCE = 32
-#: Attempts at a request of the client, and the pause after the first; each is longer.
+#: The most attempts at a request of the client, and the pause after the first. Pauses get longer.
 ATTEMPTS, RETRY_PAUSE_S = 5, 0.5
 _JOURNAL = re.compile(rf"{re.escape(WORKSPACE)}/journal-(\d{{1,20}})-")
 
 
 class Patience:
-    """Asks a store, and again if it fails: any request of the client may."""
+    """Calls a function that asks a store, and calls it again if it fails."""
 
     def __init__(self, url: str, stop: threading.Event) -> None:
-        """:param stop: set: do not pause any more."""
+        """:param stop: if it is set, try again without pauses."""
         self._url = url
         self._stop = stop
 
     def __call__(self, ask: Callable[[], T]) -> T:
-        """The answer. :raises SettingsError: it fails each time, or what is there is damaged."""
+        """The result of ``ask``.
+
+        :raises SettingsError: all attempts failed, the store refused access, or ``ask`` raised it.
+        """
         failure: Exception | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -107,7 +110,7 @@ class Patience:
 def settled_object(
     item: Item, found: ObjectState | None, manifest: StoreManifest, *, overwrite: bool
 ) -> Settled:
-    """Whether an item has to be copied. :param found: what has its name in the store."""
+    """Decide whether an item has to be copied. :param found: the object that has its name."""
     if is_reserved(item.name):
         return Settled(_failed(item, reserved_reason()))
     if found is None or item.name in manifest.begun:
@@ -124,7 +127,10 @@ def settled_object(
 
 
 def planned_objects(objects: Objects, items: Sequence[Item], *, overwrite: bool) -> list[Outcome]:
-    """Plan an export without doing it. :raises SettingsError: the store does not answer."""
+    """The outcomes that an export would have; write nothing.
+
+    :raises SettingsError: the store does not answer.
+    """
     patiently = Patience(objects.url, threading.Event())
     manifest = StoreManifest(objects, patiently)
 
@@ -138,7 +144,7 @@ def planned_objects(objects: Objects, items: Sequence[Item], *, overwrite: bool)
 
 
 class StoreTarget:
-    """An object store. Any thread may call it; `close` it in the end."""
+    """An object store as DEST. Any thread may call it; call `close` at the end."""
 
     def __init__(self, objects: Objects, *, overwrite: bool, stop: threading.Event) -> None:
         """Read the manifest and the journal of earlier exports.
@@ -150,14 +156,14 @@ class StoreTarget:
         self._patiently = Patience(objects.url, stop)
         self._manifest = StoreManifest(objects, self._patiently)
         for upload_id, name in list(self._manifest.uploads.items()):
-            self._abort_upload(name, upload_id)  # of an export that was killed
+            self._abort_upload(name, upload_id)  # an unfinished upload of an earlier export
         self._found: dict[str, ObjectState | None] = {}
         self._looking = ThreadPoolExecutor(LOOKS_AT_ONCE, "look")
-        self._threads = ThreadPoolExecutor(MOST_TASKS, "ranges")  # they wait for their tasks
+        self._threads = ThreadPoolExecutor(MOST_TASKS, "ranges")  # each thread waits for a task
         self.checks = Checks(objects.url, None, f"{PROBE}{secrets.token_hex(8)}")
 
     def admit(self, assets: Sequence[Asset]) -> None:
-        """Look what has the names of these assets, and note which nothing has.
+        """Get the objects that have the names of these assets; note the names that no object has.
 
         :raises SettingsError: the store does not answer.
         """
@@ -168,12 +174,12 @@ class StoreTarget:
         self._manifest.begin(free)
 
     def settled(self, item: Item) -> Settled:
-        """Whether an item has to be copied."""
+        """Decide whether an item has to be copied."""
         found = self._found.get(item.name)
         return settled_object(item, found, self._manifest, overwrite=self._overwrite)
 
     def copy(self, item: Item, source: Source, _before: Settled, send: Send) -> Made:
-        """Have the object made and read back. :raises TaskFailed: it is not there."""
+        """Let workers make the object and read it back. :raises TaskFailed: it is not there."""
         self._manifest.replace(item.name)
         url = self._objects.url
         if source.version.size <= RANGE_BYTES or not self._objects.multipart:
@@ -211,7 +217,7 @@ class StoreTarget:
         except BaseException:
             for job in jobs:
                 job.cancel()
-            for job in jobs:  # a part that comes after the end of the upload would stay for ever
+            for job in jobs:  # wait: a part that comes after the abort would never be removed
                 with contextlib.suppress(BaseException):
                     job.result()
             self._abort_upload(name, upload_id)
@@ -221,13 +227,17 @@ class StoreTarget:
         return made
 
     def _abort_upload(self, name: str, upload_id: str) -> None:
-        """Give an upload up; if that fails, the next export does it."""
+        """Abort an upload. If this fails, the next export aborts it."""
         with contextlib.suppress(Exception):
             self._patiently(lambda: self._objects.abort_upload(name, upload_id))
             self._manifest.end_upload(upload_id)
 
     def _end_upload(self, name: str, upload_id: str, tags: list[str], size_bytes: int) -> None:
-        """End an upload; again, if only the answer was lost, the object is there already."""
+        """End an upload.
+
+        If only the answer to an earlier attempt was lost, the store does not know the upload any
+        more, but the object is there.
+        """
         try:
             self._objects.end_upload(name, upload_id, tags)
         except FileNotFoundError:
@@ -239,21 +249,21 @@ class StoreTarget:
         return self._patiently(lambda: self._objects.look(name))
 
     def _tried(self, ask: Callable[[], T]) -> T:
-        """As `_patiently`, for one asset. :raises TaskFailed: it fails each time."""
+        """As `_patiently`, for one asset. :raises TaskFailed: all attempts failed."""
         try:
             return self._patiently(ask)
         except SettingsError as error:
             raise TaskFailed(Failed(Trouble.AGAIN, str(error))) from None
 
     def close(self) -> None:
-        """Write the manifest. :raises SettingsError: the store does not take it; run it again."""
+        """Write the manifest. :raises SettingsError: the manifest cannot be written."""
         self._threads.shutdown(cancel_futures=True)
         self._looking.shutdown(cancel_futures=True)
         self._manifest.close()
 
 
 def ranges_of(size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Where the parts of an upload begin and end."""
+    """The start and the end of each part of an upload."""
     least = -(-size_bytes // MOST_RANGES)
     range_bytes = max(RANGE_BYTES, -(-least // MIB) * MIB)
     for start in range(0, size_bytes, range_bytes):
@@ -261,14 +271,15 @@ def ranges_of(size_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 class StoreManifest:
-    """What is recorded of the objects below one URL. Any thread may call it.
+    """The manifest, the times and the journal of the objects below one URL. Any thread may call it.
 
-    :ivar records: as in a folder. :ivar begun: names that an export has begun, and nobody else had.
-    :ivar uploads: id to name of the uploads in parts that were begun and not ended.
+    :ivar records: digests and times, as in a folder.
+    :ivar begun: names whose objects an export may have begun, but has not completed.
+    :ivar uploads: the uploads in parts that were begun and not ended: id to name.
     """
 
     def __init__(self, objects: Objects, patiently: Patience) -> None:
-        """Read it. :raises SettingsError: it is damaged, or cannot be read."""
+        """Read all of them. :raises SettingsError: they cannot be read, or are damaged."""
         self._objects = objects
         self._patiently = patiently
         self._lock = threading.Lock()
@@ -318,7 +329,7 @@ class StoreManifest:
         self._prefix = f"{WORKSPACE}/journal-{last + 1:08d}-{secrets.token_hex(2)}"
 
     def begin(self, names: Sequence[str]) -> None:
-        """Note names that nothing has. :raises SettingsError: they are not noted."""
+        """Write names that no object has to the journal. :raises SettingsError: it failed."""
         with self._lock:
             fresh = [name for name in names if name not in self.begun]
             self.begun.update(fresh)
@@ -327,7 +338,10 @@ class StoreManifest:
         self.flush()
 
     def replace(self, name: str) -> None:
-        """Note that an exported object is about to be replaced. :raises SettingsError: as above."""
+        """Write to the journal that an exported object is about to be replaced.
+
+        :raises SettingsError: the journal cannot be written.
+        """
         with self._lock:
             if name not in self.records.digests:
                 return
@@ -337,20 +351,20 @@ class StoreManifest:
         self.flush()
 
     def begin_upload(self, name: str, upload_id: str) -> None:
-        """Note an upload in parts. :raises SettingsError: it is not noted."""
+        """Write an upload in parts to the journal. :raises SettingsError: it failed."""
         with self._lock:
             self.uploads[upload_id] = name
             self._lines.append(["upload", name, upload_id])
         self.flush()
 
     def end_upload(self, upload_id: str) -> None:
-        """Note that an upload is none any more."""
+        """Note that an upload was ended or aborted; a later `flush` writes this line."""
         with self._lock:
             if self.uploads.pop(upload_id, None) is not None:
                 self._lines.append(["ended", upload_id])
 
     def record(self, name: str, made: Made, source_ns: int) -> None:
-        """Record an object that was read back."""
+        """Record an object that was read back. The line is written now or later."""
         with self._lock:
             self.records.digests[name] = made.sha256
             self.records.times[name] = TimePair(made.mtime_ns, source_ns)
@@ -364,7 +378,7 @@ class StoreManifest:
                 self.flush()
 
     def flush(self) -> None:
-        """Write all lines. :raises SettingsError: they are not written."""
+        """Write all lines to the journal. :raises SettingsError: they are not written."""
         with self._writing:
             with self._lock:
                 lines, self._lines = self._lines, []
@@ -385,7 +399,12 @@ class StoreManifest:
         return self._patiently(lambda: self._objects.look(name)) is not None
 
     def close(self) -> None:
-        """Write the manifest and the times; then the journal goes. :raises SettingsError: no."""
+        """Write the manifest and the times, then remove the journal.
+
+        The names and uploads that are not complete go into a new journal.
+
+        :raises SettingsError: they cannot be written.
+        """
         self.flush()
         digests, times = self.records
         if digests:
@@ -394,10 +413,10 @@ class StoreManifest:
             self._patiently(lambda: self._objects.put(TIMES, text))
             lines = b"".join(format_line(*entry) for entry in sorted(digests.items()))
             self._patiently(lambda: self._objects.put(MANIFEST, lines))
-        # only what is there: another program may give the other names to objects later
+        # only names that objects have: another program may use the other names later
         begun = sorted(self.begun - digests.keys())
         left = [name for name in begun if self._is_there(name)]
-        # else what is not whole yet would be taken for another program's, or be known to nobody
+        # else the next export would take these objects for another program's, and not abort uploads
         if left or self.uploads:
             self._prefix += "-end"
             with self._lock:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels between the client and the workers: arguments of tasks and their results.
+"""The values that the client and the workers exchange: arguments of tasks and their results.
 
 Dask prints the arguments of a task that fails, on the worker, on the client and on the dashboard.
-So everything here that holds a secret is `Masked`. Results are values and never exceptions: an
-exception may hold what it was raised about, and one of another version cannot be unpickled.
+So each secret here is in a `Masked`. Results are values and never exceptions: an exception may
+contain a secret, and an exception of another version of a package may not be unpickled.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Source:
     """One version of an asset's source, and a URL for it.
 
     :ivar mtime_ns: modification time of the file, as a mount shows it.
-    :ivar made_ns: when the client got the URL, on its clock: of two the later one is to be used.
-    :ivar is_renewed: the URL takes the place of one that its host refused.
+    :ivar made_ns: when the client got the URL, on its clock. Of two URLs the later one is used.
+    :ivar is_renewed: whether the URL replaces one that its host has refused.
     """
 
     reach: Reach
@@ -64,7 +64,7 @@ class Source:
 class FolderTask:
     """Copy a source into a part in the workspace of a folder.
 
-    :ivar folder: DEST, which the client has claimed. :ivar name: of the file below it.
+    :ivar folder: DEST, which the client has claimed. :ivar name: the path of the file below DEST.
     """
 
     source: Source
@@ -76,7 +76,7 @@ class FolderTask:
 class ObjectTask:
     """Copy a source to an object, and read it back.
 
-    :ivar url: of DEST. :ivar name: of the object below it.
+    :ivar url: the URL of DEST. :ivar name: the name of the object below it.
     """
 
     source: Source
@@ -88,7 +88,7 @@ class ObjectTask:
 class RangeTask:
     """Copy the bytes from ``start`` to ``stop`` to a part of a multipart upload.
 
-    :ivar number: of the part, from 1.
+    :ivar number: the number of the part, from 1.
     """
 
     source: Source
@@ -101,9 +101,9 @@ class RangeTask:
 
 
 class WrittenRange(NamedTuple):
-    """The bytes of one part of an upload, as they came from the source.
+    """Bytes of the source that were written: one part of an upload, or a whole object.
 
-    :ivar tag: by which the store knows the part.
+    :ivar tag: the tag that the store gave to the part; empty for a whole object.
     """
 
     size_bytes: int
@@ -113,7 +113,7 @@ class WrittenRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CheckTask:
-    """Read an object back: each range must be what came from the source.
+    """Read an object back: each range must have the bytes of the source.
 
     :ivar ranges: in order, without gaps.
     """
@@ -135,10 +135,10 @@ class Made(NamedTuple):
 
 
 class Trouble(StrEnum):
-    """What is to be done about a task that failed.
+    """What the client has to do about a task that failed.
 
-    URL: send it again with another URL. CHANGED: find out the version anew. AGAIN: send it again
-    after a pause. ANEW: copy the whole asset again. FINAL: nothing helps.
+    URL: send the task again with another URL. CHANGED: find out the version again. AGAIN: send the
+    task again after a pause. ANEW: copy the whole asset again. FINAL: give the asset up.
     """
 
     URL = "url"
@@ -159,11 +159,11 @@ class Failed(NamedTuple):
 
 
 class Checks(NamedTuple):
-    """How a worker finds out whether it can write to DEST.
+    """How a worker finds out whether it can write to DEST: either a store or a folder.
 
-    :ivar url: of an object store. :ivar folder: or a folder.
-    :ivar proof: a name: of an object that it may write, or of a file that the client put into the
-        workspace of the folder.
+    :ivar url: the URL of an object store, or None. :ivar folder: the path of a folder, or None.
+    :ivar proof: in a store, the beginning of the name of an object that the worker writes; in a
+        folder, the name of a file that the client has put into the workspace.
     """
 
     url: str | None

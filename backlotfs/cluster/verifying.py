@@ -18,8 +18,8 @@ from backlotfs.log.terminal import counted
 class StoredCopy:
     """The objects that exports have put into a store.
 
-    :ivar entries: name to digest.
-    :ivar unfinished: number of objects of an unfinished export.
+    :ivar entries: name to digest of the exported objects.
+    :ivar unfinished: the number of names that an unfinished export has begun.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -41,7 +41,7 @@ class StoredCopy:
         return sum(self._sizes.get(name, 0) for name in self.entries)
 
     def strangers(self) -> list[str]:
-        """The objects that the manifest does not name, and no export has begun."""
+        """The objects that are not in the manifest and that no export has begun."""
         return sorted(
             name
             for name in self._sizes.keys() - self.entries.keys() - self._begun

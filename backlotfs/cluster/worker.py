@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on the workers: tasks, and the facts that the client wants to know before the first.
+"""The code that runs on the workers: the tasks, and the check whether a worker can write to DEST.
 
-A worker process has one engine for all its tasks: connections to the source hosts, and memory for
-blocks, which bounds how much is read at once. The URL of a source comes with each task. When the
-host does not take it any more, the task ends with `Trouble.URL`, and the client sends another.
+All tasks of a worker process share the memory for blocks, which limits how much is read at once.
+Tasks with the same `Reach` share one engine with the connections to the source hosts. The URL of a
+source comes with each task. If the host refuses it, the task ends with `Trouble.URL`, and the
+client sends the task again with another URL.
 
-A task that the client does not want any more ends between two pieces: Dask cannot end a thread.
+Dask cannot end a thread. So a task checks before each piece whether the client still wants it.
 """
 
 from __future__ import annotations
@@ -62,17 +63,17 @@ from backlotfs.log import redaction
 from backlotfs.mount.whole_files import BLOCK_BYTES, whole_file_loader
 
 T = TypeVar("T")
-#: Memory of a worker process for blocks in flight, and for objects and ranges that are uploaded.
+#: Memory of a worker process for blocks in flight, and for parts that are uploaded.
 BLOCKS_BYTES, UPLOADS_BYTES = 256 * MIB, 512 * MIB
-#: The part of both that one task may take.
+#: One task may take at most half (1/2) of each.
 MOST_OF_ONE = 2
-#: URLs that are remembered, by asset.
+#: The number of assets whose URLs are kept.
 URLS_REMEMBERED = 4096
-#: A URL that replaced a refused one is new for so long.
+#: A URL that replaced a refused one counts as new for this time.
 NEW_S = 30.0
-#: A task says how far it is once in so many bytes.
+#: A task reports its progress each time after so many bytes.
 SAY_EVERY_BYTES = 16 * MIB
-#: Errors of a disk that pass by themselves at no time.
+#: Errors of a disk after which another attempt does not help.
 _LASTING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 )
@@ -84,15 +85,15 @@ _OTHER_FOLDER = (
 
 
 class UrlNeeded(BacklotError):
-    """The source host does not take the URL of a task any more."""
+    """The source host has refused the URL of a task."""
 
 
 class TaskUrls:
-    """The URLs that tasks brought, as a `signed_get.UrlSource`. Thread-safe.
+    """The URLs that came with tasks, as a `signed_get.UrlSource`. Thread-safe.
 
-    A URL that its host refuses is given up, so that the client sends another. One that is new for
-    that reason is given again for a while: if it is refused too, the URL is not what is wrong, and
-    `SignedGet` finds out what is.
+    A URL that its host refuses is removed, so that the client sends another. A URL that has just
+    replaced a refused one is kept for `NEW_S`: if the host refuses it too, something else is wrong,
+    and `SignedGet` finds out what.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -103,7 +104,7 @@ class TaskUrls:
         self._new_until_s: LRUCache[str, float] = LRUCache(URLS_REMEMBERED)
 
     def put(self, source: Source) -> None:
-        """Take the URL of a task, unless a task with a later one came before."""
+        """Store the URL of a task, unless an earlier task had a newer URL."""
         embed_code = source.version.embed_code
         with self._lock:
             if source.made_ns < self._made_ns.get(embed_code, 0):
@@ -123,7 +124,7 @@ class TaskUrls:
         priority: Priority | None = None,  # noqa: ARG002
         turn: Turn | None = None,  # noqa: ARG002
     ) -> SignedUrl:
-        """See `signed_get.UrlSource.resolve`. :raises UrlNeeded: there is none."""
+        """See `signed_get.UrlSource.resolve`. :raises UrlNeeded: the host has refused the URL."""
         with self._lock:
             url = self._urls.get(embed_code)
         if url is None:
@@ -165,7 +166,10 @@ def _process() -> _Process:
 
 
 def _engine(source: Source) -> _Engine:
-    """The engine for a source, which knows its URL. :raises SettingsError: see `Account`."""
+    """The engine for the host of a source; store the source's URL there.
+
+    :raises SettingsError: see `Account`.
+    """
     process, reach = _process(), source.reach
     with process.lock:
         if reach not in process.engines:
@@ -191,7 +195,7 @@ def _engine(source: Source) -> _Engine:
 
 
 class _Reporter:
-    """Tells the client how far a task is, and the task whether it is still wanted."""
+    """Reports the progress of a task to the client, and checks whether the task is still wanted."""
 
     def __init__(self) -> None:
         self._worker: Any = None
@@ -199,12 +203,12 @@ class _Reporter:
         self._moved = self._said = 0
         distributed = sys.modules.get("distributed")
         if distributed is not None:
-            with contextlib.suppress(ValueError):  # it runs in no worker
+            with contextlib.suppress(ValueError):  # this process is no worker
                 self._worker = distributed.get_worker()
                 self._key = self._worker.get_current_task()
 
     def unwanted(self) -> bool:
-        """Whether the client gave the task up, or is gone."""
+        """Whether the client has given the task up or has ended, or this worker is closing."""
         if self._worker is None:
             return False
         if self._worker.status.name in ("closing", "closed", "failed"):
@@ -218,7 +222,7 @@ class _Reporter:
             raise Interrupted("the task was given up")
 
     def moved(self, count_bytes: int) -> None:
-        """Note bytes that were copied. :raises Interrupted: see `go_on`."""
+        """Count bytes that were copied. :raises Interrupted: see `go_on`."""
         self.go_on()
         self._moved += count_bytes
         if self._worker is not None and self._moved - self._said >= SAY_EVERY_BYTES:
@@ -227,12 +231,12 @@ class _Reporter:
 
 
 def topic_of(group: str) -> str:
-    """The topic of Dask's events for the tasks of a group, ``copy-RUN``: how far they are."""
+    """The topic of the Dask events with the progress of tasks. ``group``: such as ``copy-RUN``."""
     return f"backlotfs-{group.rpartition('-')[2]}"
 
 
 def destination_problem(checks: Checks) -> str:
-    """Why this worker cannot write to DEST, in one line; empty: it can."""
+    """Why this worker cannot write to DEST, in one line; empty if it can."""
     url, folder, proof = checks
     try:
         if url is not None:
@@ -256,7 +260,8 @@ def destination_problem(checks: Checks) -> str:
 def _workspace(folder: str) -> Iterator[Workspace]:
     """Open the workspace that the client has claimed in a folder.
 
-    :raises UnsafeDestination: it is gone. :raises SettingsError: another user made it.
+    :raises UnsafeDestination: there is no workspace.
+    :raises SettingsError: another user made it.
     """
     with Destination.open(Path(folder)) as destination:
         workspace = destination.leftover()
@@ -267,7 +272,7 @@ def _workspace(folder: str) -> Iterator[Workspace]:
 
 
 def copy_to_folder(task: FolderTask) -> Made | Failed:
-    """Make the part of a file, sealed: the client gives it its name."""
+    """Make and seal the part of a file; the client then gives it the final name."""
     return _ended(lambda: _copy_to_folder(task, _Reporter()))
 
 
@@ -327,7 +332,7 @@ def _copy_range(task: RangeTask, reporter: _Reporter) -> WrittenRange:
 
 
 def check_object(task: CheckTask) -> Made | Failed:
-    """Read an object of several ranges back; if it differs, all ranges have to be copied again."""
+    """Read back an object of several ranges. If it differs, the whole asset is copied again."""
     return _ended(
         lambda: _read_back(objects_at(task.url), task.name, task.ranges, _Reporter()),
         differs=Trouble.ANEW,
@@ -341,7 +346,7 @@ def _read_back(
     try:
         return objects.read_back(name, ranges, reporter.go_on)
     except ObjectDiffers:
-        reporter.go_on()  # else it may be what another worker made
+        reporter.go_on()  # if the task was given up, another worker may have written the object
         objects.remove(name)
         raise
 
@@ -354,9 +359,9 @@ def _bytes_of(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[memoryview]:
-    """The bytes of a source, each answer checked against its version; the client hears of them.
+    """The bytes of a source. Each answer is checked for its version; progress is reported.
 
-    :raises BacklotError: they do not come, or the task is not wanted any more.
+    :raises BacklotError: the bytes cannot be read, or the task is not wanted any more.
     """
 
     def waiter() -> InterruptibleWait:
@@ -366,13 +371,13 @@ def _bytes_of(
     for piece in stream(engine.loader, source.version, start, window_bytes, waiter, end=stop):
         reporter.moved(len(piece))
         yield piece
-    reporter.go_on()  # before the last piece is made part of anything
+    reporter.go_on()  # before the caller completes the copy
 
 
 def _ended(run: Callable[[], T], differs: Trouble = Trouble.AGAIN) -> T | Failed:
-    """The result of a task, or what is to be done about its failure.
+    """The result of a task, or what the client has to do about its failure.
 
-    :param differs: what is to be done about an object with other bytes.
+    :param differs: what the client has to do about an object with other bytes.
     """
     try:
         return run()
@@ -386,8 +391,8 @@ def _ended(run: Callable[[], T], differs: Trouble = Trouble.AGAIN) -> T | Failed
         RemoteUnavailable,
         DeadlineExceeded,
         InvalidRangeResponse,
-        Interrupted,  # of a task that was given up, and given to this worker again
-        UnsafeDestination,  # a worker that came late is not asked yet whether it sees the folder
+        Interrupted,  # the task was given up, and then given to this worker again
+        UnsafeDestination,  # the worker joined late, and was not checked yet
     ) as error:
         return Failed(Trouble.AGAIN, str(error))
     except BacklotError as error:

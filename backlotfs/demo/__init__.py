@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guided tour: the emulator with sample media, a real mount of it, and what one does with it.
+"""A guided tour: the emulator with sample media, a real mount of it, and the use of the mount.
 
 ::
 
@@ -7,9 +7,10 @@
        (mount, umount)   ├── tour                ls, cp, ffprobe, a paced read, rsync; each checked
                          └── terminal            what is said, programs, Ctrl-C
 
-All files, the mount's cache among them, are in one temporary folder, which is removed at the end
-and not before the mount has gone. Ctrl-C and SIGTERM clean up like any other end, at every moment.
+All files, also the mount's cache, are in one temporary folder. It is removed at the end, but only
+after the unmount. The clean-up runs after Ctrl-C and SIGTERM too, at every moment.
 
-The emulator runs in this process and the mount in another; nothing here may touch the mount while
-it holds the interpreter's lock (no mmap of a mounted file, no child started with its cwd there).
+The emulator runs in this process, and the mount in another. Code here must not access the mount
+while it holds the interpreter's lock, because the emulator could not answer the mount. So it does
+not mmap a mounted file, and does not start a child with its working directory in the mount.
 """

@@ -23,8 +23,8 @@ def demo(mountpoint: Path | None) -> None:
     """
     if importlib.util.find_spec("aiohttp") is None:
         raise SettingsError(f"the demo needs an extra; install it: {install_extra('emulator')}")
-    # late, so that the other commands do not wait for the emulator's server to be imported
+    # late: the import of the emulator takes long, and must not delay the help
     from backlotfs.demo.session import Session
 
-    # not ctx.exit: the status of a signal has to reach the shell whatever runs this command
+    # not ctx.exit, so that the shell always gets the status, also that of a signal
     raise SystemExit(Session(mountpoint).run())

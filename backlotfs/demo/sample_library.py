@@ -22,7 +22,7 @@ from backlotfs.emulator.assets import (
     stable_embed_code,
 )
 
-#: The size of the one asset that no disk holds: only what is read of it is ever computed.
+#: The size of the one asset without a file: its bytes are computed when they are read.
 ENDLESS_BYTES = 100 * 10**9
 MASTER_NAME = "Uncompressed master.y4m"
 ENDLESS_NAME = "Four days of the festival.mxf"
@@ -30,8 +30,8 @@ _FIRST_UPLOAD_S = 1_372_431_600  # 2013-06-28
 _DAY_S = 86_400
 _SAMPLES_PER_S = 48_000
 _LOUDNESS = 8_000  # of 32 767: pleasant on headphones
-# 388 frames of 640 by 360 pixels are 134 MB: enough for a throughput that means something, and
-# copied in about a second.
+# 388 frames of 640 by 360 pixels are 134 MB: enough to measure a throughput, and copied in about a
+# second.
 _MASTER_FRAMES = 388
 _CLIP_FRAMES = 25
 _FILM_SECONDS = 10
@@ -45,7 +45,7 @@ class SampleLibrary:
     :ivar library: all of it, for the emulator.
     :ivar files: the file on disk behind each embed code that has one.
     :ivar endless: the embed code of the one asset without a file.
-    :ivar endless_content: its bytes, computed as they are asked for.
+    :ivar endless_content: its bytes, computed when they are read.
     :ivar master: the embed code of the large film.
     :ivar first_film: the embed code of the film that ffprobe looks at.
     """
@@ -74,7 +74,7 @@ def _labels_of(name: str | None) -> tuple[str, ...]:
 
 
 def build_library(media: Sequence[Path]) -> SampleLibrary:
-    """Assets for the eleven files of `make_media`, and one of 100 GB that no disk holds."""
+    """Assets for the eleven files of `make_media`, and an asset of 100 GB without a file."""
     names = (
         MASTER_NAME,
         f"Harbour at dawn{media[1].suffix}",
@@ -118,7 +118,7 @@ def make_media(folder: Path, interruption: Interruption) -> list[Path]:
 
     The first short film is an MP4 with its index at the end where ffmpeg can make one.
 
-    :raises OSError: when the disk is full or the like.
+    :raises OSError: a file cannot be written, for example because the disk is full.
     :raises Stopped: on a signal.
     """
     master, *films = (folder / f"film-{number}.y4m" for number in range(4))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From nothing to a mounted sample library and back to nothing, however it ends."""
+"""Mounts the sample library, runs the tour, and removes everything at the end, in every case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel.mount_table import mount_at, mounts
 from backlotfs.kernel.mounting import check_usable
 
-# Short enough to expire several times within a tour; no account in the field has less.
+# Short enough that URLs expire several times within a tour; real accounts have longer lifetimes.
 _URL_LIFETIME_S = 2.0
 _START_S = 30.0
 _UNMOUNT_S = 20.0
@@ -56,10 +56,10 @@ class Session:
     def run(self) -> int:
         """Run the whole demo and return its exit status.
 
-        0 when all was as it has to be, 1 when a check failed or something was left behind, the
-        status of ``mount`` when that failed, 128 + the signal when one ended it.
+        0: all checks passed. 1: a check failed, or the temporary folder could not be removed. If
+        ``mount`` failed: its status. If a signal ended the demo: 128 + its number.
 
-        :raises FuseUnusable: when nothing can be mounted here, or not on the mountpoint.
+        :raises FuseUnusable: FUSE cannot be used here, or not on the mountpoint.
         """
         status = 0
         check_usable()
@@ -77,7 +77,7 @@ class Session:
         return self._interruption.exit_code or status
 
     def _attempt(self, stack: ExitStack) -> int:
-        """Run; say why it failed before anything is cleaned up. The exit status."""
+        """Run, and return the exit status. Print the reason of a failure before the clean-up."""
         try:
             self._run(stack)
         except CheckFailed as failure:
@@ -197,9 +197,9 @@ class Session:
 
 
 class MountFailed(Exception):
-    """`backlotfs mount` failed; the message is what it said.
+    """`backlotfs mount` failed; the message is its output.
 
-    :ivar status: its exit status, which tells the cause (5: FUSE is not usable here).
+    :ivar status: its exit status, which shows the cause (5: FUSE is not usable here).
     """
 
     def __init__(self, message: str, *, status: int) -> None:
@@ -222,7 +222,7 @@ class BackgroundMount:
         *,
         layout: str | None = None,
     ) -> None:
-        """:param files: a folder with ``config.toml``, for the log and the cache too."""
+        """:param files: a folder with ``config.toml``; the log and the cache are made there too."""
         self._options = ["--layout", layout] if layout is not None else []
         self.mountpoint = mountpoint
         self._files = files
@@ -236,10 +236,10 @@ class BackgroundMount:
         return mount_at(self.mountpoint) is not None
 
     def start(self) -> None:
-        """Mount, and return when the files are there.
+        """Mount, and return when the mount answers.
 
-        :raises MountFailed: when they are not.
-        :raises Stopped: on a signal; `stop` then ends what was begun.
+        :raises MountFailed: the library is not mounted.
+        :raises Stopped: on a signal; call `stop` then too.
         """
         log = self._files / "mount.log"
         command = [
@@ -265,10 +265,10 @@ class BackgroundMount:
         raise MountFailed(words or last_lines or f"mount ended with {status}", status=status or 1)
 
     def stop(self) -> None:
-        """Unmount, whatever state the mount is in. Signals have to be held. Never raises."""
+        """Unmount in every state of the mount. Signals must be held. It never raises."""
         if self._launcher is None:
             return
-        # Killed half-way, it could leave a daemon that mounts after we have looked.
+        # wait first: if it were killed now, its daemon could mount after the check below
         try:
             self._launcher.wait(_START_S)
         except subprocess.TimeoutExpired:
@@ -322,18 +322,18 @@ def write_profile(path: Path, emulator: Emulator) -> None:
 
 
 def mounted_at_or_below(path: Path) -> list[Path]:
-    """Live mounts that a walk of ``path`` would enter; ``path`` is absolute, without symlinks.
+    """The mountpoints at or below ``path``, which is absolute and without symlinks.
 
-    Read from the kernel's table: to touch a dead or a stalled mount would hang or fail.
+    They are read from the kernel's table, because access to a broken mount would hang or fail.
     """
     mountpoints = (Path(entry.mountpoint) for entry in mounts())
     return [mountpoint for mountpoint in mountpoints if mountpoint.is_relative_to(path)]
 
 
 def remove(workspace: Path) -> str | None:
-    """Delete the temporary folder; None when it is gone, else a sentence that says why it is not.
+    """Delete the temporary folder. Return None, or a sentence that says why it is still there.
 
-    With a mount still in it nothing is touched: the demo never deletes through a mount.
+    If there is still a mount in it, nothing is deleted: the demo never deletes through a mount.
     """
     alive = mounted_at_or_below(workspace)
     if alive:
@@ -343,7 +343,7 @@ def remove(workspace: Path) -> str | None:
             f"To end it: fusermount3 -u -z {paths}; rm -r {workspace}"
         )
     for _ in range(_REMOVAL_TRIES):
-        # a folder without permissions is in the way of everybody but root
+        # only root could delete the content of a folder without permissions
         for folder, _, _ in os.walk(workspace):
             with suppress(OSError):
                 os.chmod(folder, 0o700)
@@ -361,6 +361,6 @@ def _folder(workspace: Path, name: str) -> Path:
 
 
 def _remove_mountpoint(mountpoint: Path) -> None:
-    # rmdir takes nothing but an empty folder, and refuses a live mount
+    # rmdir removes only an empty folder, and never a mountpoint
     with suppress(OSError):
         mountpoint.rmdir()

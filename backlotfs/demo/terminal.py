@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo on a terminal: what it says, the programs it runs, and the signals that end it."""
+"""The demo on a terminal: its output, the programs that it runs, and the signals that end it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rate(size_bytes: int, seconds: float) -> str:
 class Narrator:
     """Writes numbered steps, commands as typed, and results to standard output.
 
-    When the reader of a pipe has gone it goes quiet: that must not stop the clean-up.
+    If the reader of a pipe has ended, the output is discarded, so that the clean-up goes on.
     """
 
     def __init__(self) -> None:
@@ -77,19 +77,19 @@ class Narrator:
             click.echo(line, err=err)
             (sys.stderr if err else sys.stdout).flush()
         except OSError:
-            # or the interpreter fails again when it flushes at its end
+            # else the interpreter would fail again when it flushes the stream at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2 if err else 1)
 
 
 class Stopped(BaseException):
-    """A signal asked for the end; not an ``Exception``, so that nothing swallows it."""
+    """A signal has come. It is no ``Exception``, so that no ``except Exception`` catches it."""
 
 
 class Interruption:
     """While entered, the first signal raises `Stopped` in the main thread; later ones do nothing.
 
-    Inside `hold` a signal waits for the end of the block, so that what a block acquires is either
-    not there or known to the clean-up. Main thread only.
+    Within `hold`, a signal waits for the end of the block. So the clean-up knows everything that
+    the block has acquired. Main thread only.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Interruption:
             self._raise_if_due()
 
     def hold_for_good(self) -> None:
-        """Only remember signals from here on: what follows is the clean-up."""
+        """From now on only remember signals, because the clean-up follows."""
         self._holds += 1
 
     @property
@@ -156,7 +156,7 @@ class Finished:
 
 
 def start(command: Sequence[str | Path], output: int) -> subprocess.Popen[bytes]:
-    """Start a program without this user's own account, in a session that Ctrl-C does not reach.
+    """Start a program without the variables ``BACKLOT_…``, in a session that Ctrl-C does not reach.
 
     :param output: a file's descriptor, not a pipe's: a daemon could keep a pipe open.
     """
@@ -194,7 +194,7 @@ def run(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a program, then kill it. One that waits for a dead mount ends with the unmount."""
+    """Terminate a program, then kill it. If it waits for a mount, it ends only at the unmount."""
     for ask in (process.terminate, process.kill):
         ask()
         with suppress(subprocess.TimeoutExpired):

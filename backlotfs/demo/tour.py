@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of the tour: each is a command that a user would type, and a check of its result."""
+"""The steps of the tour: most are a command that a user would type, and a check of its result."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from backlotfs.emulator import Emulator
 from backlotfs.log.terminal import counted
 
 _PIECE_BYTES = 4 * MIB
-_PIECE_S = 0.2  # 21 MB/s, about the bit rate of a mezzanine file being watched
+_PIECE_S = 0.2  # 21 MB/s, about the rate at which a player reads a mezzanine file
 _TAIL_BYTES = MIB
 _LIFETIMES_READ_THROUGH = 4
-# Where the mount has fetched far ahead, a URL is asked for later than bytes are read.
+# A mount that has fetched far ahead needs the next URL later, so the reading may last longer.
 _MOST_LIFETIMES_READ_THROUGH = 12
 _LEAST_RENEWALS = 2
 _EMBED_CODE_ATTRIBUTE = "user.backlot.embed_code"
@@ -32,7 +32,7 @@ _URL_ROUTES = ("streams", "source_file_info")
 
 
 class CheckFailed(Exception):
-    """Something that the demo shows is not so; the message says what differed."""
+    """A check of the demo failed; the message says what differed."""
 
 
 def digest(path: Path) -> str:
@@ -45,9 +45,9 @@ def digest(path: Path) -> str:
 
 
 def verify(pairs: Iterable[tuple[Path, Path]]) -> tuple[int, int]:
-    """Compare each (copy, original); how many files were equal, and their bytes.
+    """Compare each (copy, original). Return the number of files, and their bytes.
 
-    :raises CheckFailed: with every copy that differs or is missing, and how.
+    :raises CheckFailed: copies differ or are missing; the message names each of them.
     """
     files = size_bytes = 0
     differences: list[str] = []
@@ -75,9 +75,9 @@ class Tour:
 
     :ivar mountpoint: where the library is mounted.
     :ivar copies: an empty folder for what is copied out of it.
-    :ivar sample: what is being served.
-    :ivar emulator: its server, whose request log tells what the mount asked for.
-    :ivar url_lifetime_s: how long its signed URLs live.
+    :ivar sample: the library that is served.
+    :ivar emulator: its server, whose request log has all requests of the mount.
+    :ivar url_lifetime_s: the lifetime of its signed URLs.
     """
 
     mountpoint: Path
@@ -91,7 +91,7 @@ class Tour:
     def walk(self) -> None:
         """Take all steps, in order.
 
-        :raises CheckFailed: when something is not as it has to be.
+        :raises CheckFailed: a check failed.
         :raises Stopped: on a signal.
         """
         paths = self.listing()
@@ -105,13 +105,13 @@ class Tour:
         self.account()
 
     def listing(self) -> dict[str, Path]:
-        """``ls -l``; every asset has to be there, with its true size. Paths by embed code."""
+        """``ls -l``. Check that every asset is there with its size; return paths by embed code."""
         self.narrator.step("The library as a folder")
         started_s = time.monotonic()
         self._run(["ls", "-l", self.mountpoint], show_output=True)
         elapsed_s = time.monotonic() - started_s
         paths: dict[str, Path] = {}
-        # os.listdir and os.stat let the emulator's thread run meanwhile; scandir's stat does not
+        # not scandir: unlike os.listdir and os.stat, its stat does not release the interpreter lock
         for name in os.listdir(self.mountpoint):
             path = self.mountpoint / name
             paths[os.getxattr(path, _EMBED_CODE_ATTRIBUTE).decode()] = path
@@ -153,8 +153,9 @@ class Tour:
         self.narrator.say(f"Answered in {time.monotonic() - started_s:.2f} s.")
 
     def read_through_expiry(self, paths: dict[str, Path]) -> None:
-        """The end of the largest file at once, then its beginning at the pace of a player, for
-        several times as long as a signed URL lives.
+        """Read the end of the largest file, then its beginning as slowly as a player does.
+
+        This takes several lifetimes of a signed URL.
         """
         content = self.sample.endless_content
         path = paths[self.sample.endless]
@@ -192,7 +193,7 @@ class Tour:
         )
 
     def copy_of_the_tree(self, paths: dict[str, Path]) -> None:
-        """``rsync`` twice: the second finds nothing to do; then every file against its original."""
+        """``rsync`` twice: the second run must copy nothing. Then compare all files."""
         if shutil.which("rsync") is None:
             self.narrator.say("rsync is not installed, so the tree is not copied.")
             return
@@ -219,7 +220,7 @@ class Tour:
         )
 
     def account(self) -> None:
-        """What all of it cost, by the emulator's own log."""
+        """Print how many requests the mount has sent, by the emulator's own log."""
         self.narrator.step("What the mount asked for")
         entries = self.emulator.requests.entries()
         source = [entry for entry in entries if entry.route == "source"]
@@ -256,10 +257,10 @@ class Tour:
         self._run([*BACKLOTFS, "status", self.mountpoint], show_output=True)
 
     def _read_paced(self, path: Path, urls_before: int) -> tuple[int, float]:
-        """How many pieces were read, and the longest time that one took, in seconds.
+        """Read pieces; return their number, and the longest time that one took, in seconds.
 
-        Says how far it is, four times. Reads on until the URL was renewed often enough, within
-        bounds.
+        The progress is printed four times. It reads until the URL was renewed often enough, but not
+        beyond a limit.
         """
         content = self.sample.endless_content
         pieces = self._pieces_in(_LIFETIMES_READ_THROUGH)
@@ -315,7 +316,7 @@ class Tour:
 
     @staticmethod
     def _transferred(stats: str) -> int:
-        """Files copied, by ``rsync --stats``, which groups digits as the locale wants."""
+        """The number of copied files in ``rsync --stats``, whose digits may be grouped."""
         found = re.search(r"regular files transferred: ([\d.,]+)", stats)
         if found is None:
             raise CheckFailed(f"rsync did not say what it copied:\n{stats}")

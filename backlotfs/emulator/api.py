@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API host: signatures, the rate limit, and the routes below ``/v2``.
 
-``ApiSide`` makes answers but does not send them. The functions below it make the JSON of assets,
-``/streams``, labels and deleted assets, with the types of 2013 or 2017.
+``ApiSide`` makes answers but does not send them. The functions below it make the JSON of
+``/streams`` (with the types of 2013 or 2017), ``/source_file_info``, labels and deleted assets.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _SIDECARS: Mapping[str, Any] = {
     "primary_preview_image": {"type": "generated", "time": 0},
     "movie_urls": {},
 }
-"""Default answers of the side-car routes; ``extras`` of an asset may have another."""
+"""Default answers of the side-car routes; ``extras`` of an asset can replace them."""
 
 
 def api_signature(
@@ -67,7 +67,7 @@ def api_signature(
 
     The signed text is the secret, METHOD, path, then ``name=value`` of every parameter except
     ``signature``, sorted by name, without separators, then the body. The signature is its SHA-256
-    in Base64, 43 characters. It is written from the API reference, independent of the client.
+    in Base64, 43 characters. This function follows the API reference, not the code of the client.
 
     :param path: the path as received, undecoded, without the query.
     :param parameters: decoded (name, value) pairs.
@@ -156,7 +156,7 @@ class ApiSide:
         expires = whole_number(values["expires"])
         if expires is None:
             return Answer.message(400, "expires must be a number of seconds since the epoch.")
-        # dates years ahead, and milliseconds, were accepted
+        # the real API accepted dates years ahead, and milliseconds
         if expires < self._settings.clock():
             return Answer.message(self._settings.stale_expires_status, "Request Expired.")
         return None
@@ -232,7 +232,7 @@ class ApiSide:
         return Answer.json({"items": found})
 
     def _listing(self, request: ReceivedRequest, assets: Sequence[EmulatedAsset]) -> Answer:
-        """A page of ``assets`` (in the default order) with its filter, order and limit."""
+        """A page of ``assets`` (in the default order), by the request's filter, order, limit."""
         values, settings = request.values, self._settings
         accepts, order = None, Order()
         try:

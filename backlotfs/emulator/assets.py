@@ -34,7 +34,7 @@ _PAGE_BYTES = 4096
 _STAMP = struct.Struct(">Q")
 _STRIDE = 40_503  # odd, so that the rotation visits every value before it repeats
 _NOTHING: Mapping[str, Any] = MappingProxyType({})  # one for all: libraries are large
-_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z, so that two runs agree
+_OLDEST = 1_356_998_400  # 2013-01-01T00:00:00Z, fixed so that all runs make the same assets
 _PER_SECOND = 50  # made-up assets that share one ``created_at``: bulk uploads make ties common
 _DUPLICATE_EVERY = 97
 _BYTES_PER_MS = 1000  # 8 Mbit/s, a usual rate for a source
@@ -103,7 +103,7 @@ class EmulatedAsset:
 
     @property
     def changed_at(self) -> int:
-        """``updated_at`` as the API shows it: a change of the file on disk changes it too."""
+        """``updated_at`` as the API shows it: a later date of the file on disk changes it too."""
         changed = max(self.created_at, self.updated_at)
         if isinstance(self.content, FileContent):
             changed = max(changed, self.content.last_modified)
@@ -278,8 +278,8 @@ class FileContent:
 
     :ivar path: path of the file.
     :ivar not_before: lower limit of ``last_modified``, because a replacement must be newer.
-    :ivar folder: the media folder of the file. It is opened below this folder, so that no link
-        leads outside. None: it is opened at ``path``, and a link there is followed.
+    :ivar folder: the media folder of the file. The file is opened below this folder, which decides
+        whether links are followed. None: the file is opened at ``path``, and links are followed.
     """
 
     path: Path
@@ -383,7 +383,7 @@ def modified_at(status: os.stat_result) -> int:
 
 
 def _multipart_etag(identity: str) -> str:
-    """An ETag in the form of S3's multi-part uploads, which is no MD5 of the bytes."""
+    """An ETag in the form of S3's multi-part uploads; it is not the MD5 of the bytes."""
     return f'"{hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()}-1"'
 
 

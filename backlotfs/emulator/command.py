@@ -30,7 +30,7 @@ from backlotfs.emulator.settings import EmulatorSettings, random_api_key, random
 from backlotfs.emulator.watching import following
 
 DEFAULT_PORT = 8880
-KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # of the request log, which nobody reads here
+KEPT_ENTRIES, KEPT_BYTES = 1000, 1024 * 1024  # small: this command never reads the log in memory
 _LONGEST_LIFETIME_S = 100 * 366 * 86400.0
 _MOST_ASSETS = 10_000_000
 _MOST_DESCRIPTORS = 8192
@@ -169,7 +169,7 @@ def emulator(
     profile file that is written has them. What changes in DIR is seen while it runs. SIGTERM or
     Ctrl-C ends it; SIGUSR1 makes every URL signed so far count as expired.
     """
-    # the other options have the names of the settings
+    # the other options have the same names as the settings
     chosen["api_key"] = os.environ.get("BACKLOT_API_KEY") or random_api_key()
     chosen["api_secret"] = os.environ.get("BACKLOT_API_SECRET") or random_api_secret()
     settings = EmulatorSettings(**chosen)
@@ -181,7 +181,7 @@ def emulator(
         except (ValueError, OSError) as error:
             raise Unusable(_in_words(error)) from error
         _raise_descriptor_limit()
-        # before the server's thread starts, which inherits the mask, so that only sigwait gets them
+        # before the server's thread starts: it inherits the mask, so only sigwait gets the signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         server = Emulator(library, settings, faults=plan, requests=log)
@@ -215,7 +215,7 @@ def emulator(
 
 
 def _in_words(error: Exception) -> str:
-    """The text of an error, of the system without its number."""
+    """The text of an error; for an error of the system, without its number."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; name another file"
     return str(error)
@@ -255,7 +255,7 @@ def _counted(names: Sequence[str], what: str) -> str:
 
 
 def _raise_descriptor_limit() -> None:
-    """Raise the limit of 1024 descriptors, because each connection takes one or two."""
+    """Raise the limit of descriptors (usually 1024), because each connection takes one or two."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

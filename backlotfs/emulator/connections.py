@@ -5,7 +5,8 @@ A connection *waits* for the head of a request, or is *busy* with a request. aio
 connection that waits too long, and stops reading while a client sends requests before it has its
 answers. The kernel closes a connection whose client receives nothing (``TCP_USER_TIMEOUT``). This
 module closes a connection whose head is too large or takes too long. If there is no room for a new
-connection, the one that has waited longest is closed. If all are busy, the new one is refused.
+connection, it closes a waiting one: of the client with the most waiting connections, the one that
+has waited longest. If all connections are busy, the new one is refused.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ RESERVED_DESCRIPTORS = 64
 
 WARNING_INTERVAL_S = 60.0
 _FEWEST_CONNECTIONS = 8
-_LINGERING_S = 2.0  # after an answer, an unread body is read for so long: the answer must arrive
-_STOP_GRACE_S = 0.05  # for the internals of aiohttp; the requests are cancelled before
+_LINGERING_S = 2.0  # time to read the rest of a body after an answer, so that the answer arrives
+_STOP_GRACE_S = 0.05  # for aiohttp's own tasks; requests are cancelled before
 _TURNS_TO_ACCEPT = 4
 """Turns of the loop in which asyncio makes the transports of accepted connections.
 
@@ -90,7 +91,7 @@ class ThrottledLog:
 
 
 def connection_limit(wanted: int, *, listeners: int) -> int:
-    """The number of connections of each listener, at most ``wanted``.
+    """The number of connections of each listener: ``wanted``, or fewer if descriptors are limited.
 
     Each connection may take two descriptors of the process: its own, and that of a file.
     """
@@ -118,7 +119,7 @@ class Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._body: StreamReader | None = None  # of the last request
-        self._socket: asyncio.Transport | None = None  # aiohttp forgets its own early
+        self._socket: asyncio.Transport | None = None  # aiohttp clears `transport` too early
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the listener's connections, or refuse the connection if there is no room."""
@@ -183,7 +184,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to invalid HTTP; that of aiohttp would log a traceback each time."""
+        """The answer to invalid HTTP. The method of aiohttp would log a traceback each time."""
         response = web.Response(status=status, text=f"{(message or 'error')[:_LONGEST_REASON]}\n")
         response.force_close()
         if status != 400 and exc is not None:
@@ -223,7 +224,7 @@ class Listener:
         self._settings = settings
         self._connections: dict[str, set[Connection]] = {}  # by client address
         self._servers: list[asyncio.Server] = []
-        # a request is cancelled when its client disconnects, because a stalled one would not end
+        # a request is cancelled when its client disconnects; a stalled request would never end
         self._server = web.Server(
             self._handle, handler_cancellation=True, request_factory=_made_request
         )

@@ -2,7 +2,7 @@
 """The steps of one request: log, faults, rate limit or CDN cache, answer, sending.
 
 Code that reads files or iterates over the library runs in threads. Preview images have a thread of
-their own, because they need no signature, and a frame of a new file can take seconds.
+their own: anybody can ask for them without a signature, and a frame of a new file can take seconds.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Dispatcher:
         )
 
     def stop(self) -> None:
-        """End the threads; one that hangs in the kernel is left behind after a second."""
+        """End the threads. Each pool waits at most a second for threads that hang."""
         self._previews.stop()
         self._workers.stop()
         self._image_workers.stop()
@@ -182,7 +182,7 @@ class Dispatcher:
         refusal = self._sources.refusal(received)
         if refusal is not None:
             return refusal
-        if not self._library.has_files:  # no thread is needed, and no point where it is cancelled
+        if not self._library.has_files:  # the answer does not wait for a disk, so needs no thread
             return self._sources.answer(received)
         return await self._workers.run(self._sources.answer, received)
 
@@ -205,7 +205,7 @@ class Dispatcher:
         url = f"{received.base_url}{received.raw_path}?{received.raw_query}"
         now = self._settings.clock()
         cached = self._cdn_answers.get(url)
-        if cached is not None:  # nothing is checked again, not even ``expires``
+        if cached is not None:  # neither the signature nor ``expires`` is checked again
             return cached[1].with_headers(Age=str(int(now - cached[0])), X_Cache="HIT")
         answer = _with_api_headers(await self._api_answer(received, match))
         # it is not known whether the real CDN cached errors

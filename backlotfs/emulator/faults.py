@@ -2,7 +2,7 @@
 """Faults: the kinds of wrong answers, and the plan that selects the requests that get them.
 
 A ``Fault`` is a kind with its parameters, made by a factory here or written as
-``"fault": "<kind>"`` in a JSON plan. Faults of the sending (reset, stall, …) are in ``transfer``.
+``"fault": "<kind>"`` in a JSON plan. ``transfer`` applies the faults of sending (reset, stall …).
 """
 
 from __future__ import annotations
@@ -45,32 +45,35 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
     "null_url": {},  # /streams, /source_file_info: the URL is null
     "no_source": {},  # /streams without its source entry
     "empty_streams": {},  # /streams is []
-    "wrong_size": {"size_delta": _NEEDED},  # "file_size" is off by so many bytes
+    "wrong_size": {"size_delta": _NEEDED},  # "file_size" is too large by so many bytes
     "wrong_range": {"offset": 1},  # Content-Range shifted by so many bytes
     "missing_range": {},  # 206 without Content-Range
     "whole_object": {},  # 200 and everything, for a range
     "other_length": {"size_delta": -1},  # 206 of another length, with a matching Content-Range
-    "short_range": {"most_bytes": 100_000},  # 206 of so many bytes at most, as it says
-    "wide_range": {"step_bytes": 65536},  # 206 from and to multiples of a step, as it says
+    # 206 with a correct Content-Range, of so many bytes at most
+    "short_range": {"most_bytes": 100_000},
+    # 206 with a correct Content-Range, from and to multiples of a step
+    "wide_range": {"step_bytes": 65536},
     "unknown_total": {},  # "Content-Range: bytes a-b/*"
     "odd_range": {},  # Content-Range with another case of the unit, blanks and leading zeros
     "empty_200": {},  # 200 without a byte, for a range of an empty object
     "empty_206": {},  # the same as 206 with "Content-Range: bytes 0-0/0"
-    "content_encoding": {"value": "aws-chunked"},  # a word, over the bytes as they are
-    "gzip": {},  # the body gzipped, though not asked for
+    "content_encoding": {"value": "aws-chunked"},  # this header, with unchanged bytes
+    "gzip": {},  # the body gzipped, although the client did not ask for it
     # the real answer, sent in another form
-    "early_hints": {"count": 1},  # so many 103 before it
+    "early_hints": {"count": 1},  # so many answers with status 103 before it
     "no_length": {},  # chunked, without Content-Length
     # the real answer, sent badly
     "reset": {"at_byte": 0},  # RST after so many body bytes (-1: before any header)
     "short_body": {"at_byte": 0},  # closes early, full Content-Length
     "long_body": {"extra_bytes": 16},  # further bytes after the body
-    # nothing more until the rule is released, or for so many seconds; a shorter body is complete
+    # stops at a byte until the rule is released, or for so many seconds; then sends the rest
     "stall": {"at_byte": 0, "seconds": None},
     "trickle": {"bytes_per_s": _NEEDED},  # a slow body
-    # the real answer of one of several nodes in turn, each with an ETag of its own; also when
-    # another fault strikes the same request
-    "nodes": {"nodes": 2, "by_connection": 0, "weak": 0},  # 1: in turn by connection; W/"e"
+    # the real answer, from several nodes in turn, each with an ETag of its own; another fault may
+    # apply to the same request; by_connection=1: another node for each connection, not for each
+    # request; weak=1: the ETags are W/"e"
+    "nodes": {"nodes": 2, "by_connection": 0, "weak": 0},
 }
 """The parameters of each kind with their defaults; ``_NEEDED``: a parameter without a default."""
 
@@ -118,7 +121,7 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
-        """The answer starts later; another fault may apply to the same request."""
+        """The answer starts later. Another fault may apply to the same request."""
         return cls.of("delay", seconds=seconds)
 
     @classmethod
@@ -177,10 +180,10 @@ class Fault:
 
     @classmethod
     def nodes(cls, nodes: int = 2, *, by_connection: bool = False, weak: bool = False) -> Fault:
-        """So many nodes serve the sources in turn, and each names versions by its own ETags.
+        """``nodes`` nodes serve the sources in turn, each with ETags of its own.
 
         :param by_connection: the node changes with the connection, not with each request.
-        :param weak: the ETags differ only in ``W/``.
+        :param weak: the ETags of all nodes but the first are the same weak ETag (``W/``).
         """
         return cls.of("nodes", nodes=nodes, by_connection=int(by_connection), weak=int(weak))
 
@@ -196,12 +199,12 @@ class Fault:
 
     @classmethod
     def short_range(cls, most_bytes: int = 100_000) -> Fault:
-        """A 206 of at most so many bytes, which says so."""
+        """A 206 of at most ``most_bytes`` bytes, with a correct ``Content-Range``."""
         return cls.of("short_range", most_bytes=most_bytes)
 
     @classmethod
     def content_encoding(cls, value: str = "aws-chunked") -> Fault:
-        """``Content-Encoding: value`` over the bytes as they are."""
+        """``Content-Encoding: value``, with unchanged bytes."""
         return cls.of("content_encoding", value=value)
 
 
@@ -275,7 +278,7 @@ class FaultRule:
             wake()
 
     def strikes(self, route: str, embed_code: str | None, start: int | None) -> bool:
-        """Whether this request gets the fault; it is counted then."""
+        """Whether this request gets the fault. If so, count it."""
         condition = self._condition
         if not condition.fits(route, embed_code, start):
             return False
@@ -290,7 +293,7 @@ class FaultRule:
             return struck
 
     def node(self, connection_id: int) -> SourceNode:
-        """The node that answers the request that a rule of the kind ``nodes`` has struck."""
+        """The node that answers a request; only for a rule of the kind ``nodes``."""
         with self._lock:
             turn = self._turn_of.get(connection_id)
             if turn is None:
@@ -437,7 +440,7 @@ class FaultPlan:
 
 
 def replacement(fault: Fault) -> Answer | None:
-    """The answer given instead of the real one, which is then not worked out; else None."""
+    """The answer that replaces the real one, which is then not made; None: use the real one."""
     values = fault.parameters
     match fault.kind:
         case "status":
@@ -467,9 +470,10 @@ def replacement(fault: Fault) -> Answer | None:
 
 
 def altered(fault: Fault, answer: Answer) -> Answer:
-    """Change an answer as the fault says; an answer that the fault does not concern is the same.
+    """Change an answer as the fault says. An answer that the fault does not concern is not changed.
 
-    Faults of ranges change only a 206.
+    Faults of ranges change only a 206. ``empty_200`` and ``empty_206`` change only the 416 of an
+    empty object.
     """
     body = answer.body
     if fault.kind == "no_content":
@@ -534,7 +538,7 @@ def _other_range(fault: Fault, answer: Answer, span: ByteSpan) -> Answer:
 
 
 def _partial(headers: Mapping[str, str], content: OpenContent, start: int, stop: int) -> Answer:
-    """A 206 that says what it holds."""
+    """A 206 with the correct ``Content-Range``."""
     place = {"Content-Range": f"bytes {start}-{stop - 1}/{content.size}"}
     return Answer(206, ByteSpan(content, start, stop), {**headers, **place})
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of media as a library, and the ``library.json`` that may describe it.
 
-Every regular file below the folder, however deep, is an asset. Name, size and date come from the
-file; the type from its extension; the label from its folder; the embed code from its path below the
-media folder, so that it stays the same from start to start. Hidden files, links and
-``library.json`` are left out. Bytes, size and date are looked up when they are asked for.
+Every regular file below the folder is an asset, down to 64 levels of folders. Name, size and date
+come from the file; the type comes from its extension; the label comes from its folder. The embed
+code comes from the path below the media folder, so it is the same after each start. Hidden files
+and files named ``library.json`` are left out, and links too, unless they are followed. Bytes, size
+and date are read from the file for each request.
 
-``library.json`` describes what the files themselves do not show; docs/library-json.md has its form.
+``library.json`` adds what the files themselves do not contain; docs/library-json.md describes it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ LARGEST_OBJECT = 2**60
 _MOST_BYTES = 256 * 2**20  # of a library.json; about a million entries
 _MOST_LABEL_LEVELS = 100
 _MOST_MS = 10**15
-_SETTLED_S = 2.0  # a file that was not written to for so long is complete
+_SETTLED_S = 2.0  # a file that was not written to for this time counts as complete
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -65,7 +66,7 @@ class FolderLibrary:
     gone: Collection[str]
 
     def touched(self, after: FolderLibrary) -> set[str]:
-        """Embed codes of assets whose file changed until ``after`` without a later date."""
+        """Embed codes of assets whose file is another in ``after``, but without a later date."""
         before, now = self.scan.files, after.scan.files
         return {
             asset.embed_code
@@ -111,7 +112,7 @@ def read_folder(
     description = path / LIBRARY_FILE
     if LIBRARY_FILE in scan.files:
         assets, labels = _described(folder, files, {*waiting, *gone})
-    # ignoring a description that cannot be read could show files that it would leave out
+    # a description that cannot be read is an error: it may leave out files that must not be shown
     elif description.is_symlink():
         raise ValueError(f"{description} is a link; --follow-links serves what links lead to")
     elif os.path.lexists(description) and not description.is_dir():
@@ -146,7 +147,7 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _being_written(scan: FolderScan, before: FolderLibrary) -> frozenset[str]:
-    """Paths of the files of ``scan`` that are not served yet and were written to just now."""
+    """Paths of files that are not served yet and were written to in the last two seconds."""
     now = time.time()
     return frozenset(
         name
@@ -219,7 +220,7 @@ def _read(folder: MediaFolder) -> bytes:
 
 class _Labels:
     def __init__(self, tree: Any, files: Iterable[str]) -> None:
-        """``files``: paths of files, whose folders are labels as soon as an asset has them."""
+        """``files``: paths of files. A folder of theirs becomes a label when an asset needs it."""
         self.all: list[EmulatedLabel] = []
         self._by_reference: dict[str, str] = {}
         self._grow(tree, None, "", 1)
@@ -236,7 +237,7 @@ class _Labels:
         for entry in tree:
             name = _text("name", entry["name"])
             full_name = f"{above}/{name}"
-            # the position is part of it, because labels with equal names are different labels
+            # the id depends on the position too: labels with equal names are different labels
             label_id = entry.get("id") or stable_label_id(f"{full_name}#{len(self.all)}")
             self.all.append(EmulatedLabel(_text("id", label_id), name, parent_id))
             for reference in (entry.get("key"), label_id, full_name):
@@ -259,7 +260,7 @@ class _Labels:
         return tuple(self._by_reference[one] for one in references)
 
     def _at(self, folders: Iterable[str]) -> str | None:
-        """The label of a folder, which is made if there is none; None: of the media folder."""
+        """The id of the label of a folder; the label is made if needed. None: the media folder."""
         parent_id, above = None, ""
         for folder in folders:
             above = f"{above}/{folder}"
@@ -272,7 +273,7 @@ class _Labels:
 
 
 def _shown(path: str) -> str:
-    """The path as JSON can have it: a name that is not UTF-8 gets the replacement character."""
+    """The path as valid UTF-8: other bytes become the replacement character."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 

@@ -35,9 +35,9 @@ API_CONTENT_TYPE = "application/json;charset=utf-8"
 
 
 class SourceNode(NamedTuple):
-    """One of several nodes that serve the same objects; each but the first has its own ETags.
+    """One of several nodes that serve the same objects. All but the first have other ETags.
 
-    :ivar weak: its own ETag is the common one as a weak one, as behind a proxy.
+    :ivar weak: the ETag of this node is the common ETag in its weak form, as behind some proxies.
     """
 
     number: int = 0
@@ -62,7 +62,7 @@ class ReceivedRequest:
     :ivar raw_query: query as received, without the ``?``.
     :ivar headers: looked up without regard to case.
     :ivar base_url: address that the client used: ``http://host:port``.
-    :ivar node: of the source host, which received it.
+    :ivar node: the node of the source host that received the request.
     """
 
     method: str
@@ -140,7 +140,7 @@ class ByteSpan:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, before faults.
+    """One answer that was not sent yet.
 
     :ivar headers: without ``Content-Length`` and ``Date``, which `Transfer` adds.
     """

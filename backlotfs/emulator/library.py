@@ -86,7 +86,7 @@ class Library:
 
     @property
     def has_files(self) -> bool:
-        """Whether the source of any asset is, or was, a file, which takes time to open."""
+        """Whether the source of any asset is or was a file. To open a file can take time."""
         return self._has_files
 
     def ordered(self) -> tuple[EmulatedAsset, ...]:
@@ -115,12 +115,12 @@ class Library:
             return next((a for a in self._assets.values() if a.external_id == asset_id), None)
 
     def object(self, key: str) -> Content | None:
-        """The source object with this key: the current one of an asset, or a kept old one."""
+        """The source object with this key: an asset's current object, or a kept old one."""
         embed_code = key.partition("/")[0]
         with self._lock:
             asset = self._assets.get(embed_code)
             kept = self._kept.get(embed_code, {}).get(key)
-        # without the lock, because the key contains the size, which may be that of a file
+        # without the lock, because the key contains the size, for which a file may be looked up
         if asset is not None and asset.object_key == key:
             return asset.content
         return kept
@@ -157,10 +157,10 @@ class Library:
     ) -> EmulatedAsset:
         """Upload another source for an asset: exactly one of ``content``, ``path`` or ``size``.
 
-        ``size`` means new synthetic bytes of that length. ETag, ``Last-Modified`` and
-        ``updated_at`` always change; the object key changes if the size differs. With ``keep_old``
-        the key always changes, and the URLs of the old object remain valid until the asset is
-        deleted, as on a host that never overwrites an object.
+        ``size`` means new synthetic bytes of that length. ``updated_at`` always changes. ETag and
+        ``Last-Modified`` change too, but a `Content` keeps its own. The object key changes if the
+        size differs. With ``keep_old`` the key always changes, and the URLs of the old object
+        remain valid until the asset is deleted, as on a host that never overwrites an object.
 
         :raises KeyError: there is no such asset.
         :raises ValueError: not exactly one source is named.
@@ -186,7 +186,8 @@ class Library:
     def follow(self, before: FolderLibrary, after: FolderLibrary) -> None:
         """Take over what changed in a media folder between two calls of ``read_folder``.
 
-        A changed file shows by its date; a record changes too if the date does not move forward.
+        The date of a changed file is seen without this method. If the date is not later than
+        before, the record is changed here.
         """
         old = {asset.embed_code: asset for asset in before.assets}
         new = {asset.embed_code: asset for asset in after.assets}
@@ -198,7 +199,7 @@ class Library:
                 self.delete(code)
             for code, asset in new.items():
                 if code not in old:
-                    # a file with an old date is news all the same
+                    # a new asset gets the present time, even if its file has an old date
                     moment = max(int(self._clock()), asset.changed_at)
                     self._assets.setdefault(code, replace(asset, updated_at=moment))
                     self._deleted = [one for one in self._deleted if one.asset.embed_code != code]
@@ -222,7 +223,7 @@ class Library:
         with self._lock:
             asset = self._assets.pop(embed_code)
             self._kept.pop(embed_code, None)
-            # not before its last change, which is in the future after two changes in a second
+            # not before its last change, which may be in the future after two changes in a second
             moment = max(int(self._clock()), asset.changed_at)
             self._deleted.append(DeletedAsset(asset, moment))
             self._ordered = None

@@ -42,7 +42,7 @@ _TOKEN = re.compile(
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt,
     "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip  # a table reads better
+}  # fmt: skip  # a table
 _SHOWN_LENGTH = 80
 _STOP_WORDS = frozenset(
     "a an and are as at be by for from in is it of on or that the to was with".split()  # noqa: SIM905 a sentence of stop words
@@ -54,7 +54,7 @@ class BadListing(ValueError):
 
 
 class PastTheEnd(Exception):
-    """The page is after the last one; the old dialect answers 404."""
+    """There is no such page; with ``token_then_404`` the API answers 404."""
 
 
 def _epoch(text: str) -> float:
@@ -150,7 +150,7 @@ class _Parser:
             self._tokens.append((matched.lastgroup, matched[matched.lastgroup]))
             at = matched.end()
         self._tokens.append(("end", ""))
-        self._tokens.reverse()  # the next one is the last
+        self._tokens.reverse()  # so that the next token is the last element
 
     def filter(self) -> Predicate:
         conjuncts = [self._conjunct()]
@@ -206,7 +206,7 @@ class _Parser:
         return word
 
     def _skip(self, kind: str, text: str) -> bool:
-        """Pass the next token if it is this one, in upper or lower case; return whether it was."""
+        """Remove the next token if it is ``text``, in any case; return whether it was."""
         next_kind, next_text = self._tokens[-1]
         found = next_kind == kind and next_text.upper() == text
         if found:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opens regular files below the media folder, and nothing else.
+"""Finds and opens regular files below the media folder, and no others.
 
 Each component of a path is opened in turn, relative to the component before it, without following
 links. So no link leads outside of the folder, even one that is made while the emulator runs. FIFOs
@@ -102,7 +102,9 @@ class MediaFolder:
         return status
 
     def scan(self) -> FolderScan:
-        """All files below the folder that are not hidden, in the order of their paths.
+        """All files below the folder that are not hidden.
+
+        The files of a folder are in the order of their names, before the files of its subfolders.
 
         :raises OSError: the folder itself cannot be read.
         """
@@ -117,7 +119,7 @@ class MediaFolder:
                 continue
             try:
                 with self._opened(_components(name) if name else []) as descriptor:
-                    if _inode(descriptor) not in seen:  # links can make circles
+                    if _inode(descriptor) not in seen:  # links can lead to a folder again
                         seen.add(_inode(descriptor))
                         inside = self._scan_one(descriptor, name, found, linked_folders)
                         folders += reversed(inside)
@@ -159,7 +161,7 @@ class MediaFolder:
 
     @contextmanager
     def _opened(self, folders: Sequence[str]) -> Iterator[int]:
-        """While inside, a descriptor of the folder with these components below the media folder."""
+        """A descriptor, open within the block, of the folder with these path components."""
         if self.follow_links:
             descriptor = os.open(self.path.joinpath(*folders), _FOLDER)
             folders = []
@@ -169,7 +171,7 @@ class MediaFolder:
             if not self.follow_links and self._inode not in (None, _inode(descriptor)):
                 raise FileNotFoundError(f"{self.path} is not the folder that it was at the start")
             for one in folders:
-                # ENOTDIR for a link: O_DIRECTORY is looked at first
+                # a link gives ENOTDIR and not ELOOP, because the kernel checks O_DIRECTORY first
                 inner = os.open(one, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = inner

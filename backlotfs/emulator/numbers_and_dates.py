@@ -15,7 +15,7 @@ MOST_DIGITS = 18
 """Most digits of a number: its value is below 2**63, and enough for any date in microseconds."""
 
 BEYOND = 10**MOST_DIGITS
-"""Used for every longer number where only its excess matters: larger than any object here."""
+"""Stands for every number with more digits, where any number beyond all objects will do."""
 
 FIRST_SECOND = -62_135_596_800  # 0001-01-01T00:00:00Z
 LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
@@ -35,13 +35,13 @@ def whole_number(text: str, *, signed: bool = False) -> int | None:
 
 
 def saturated(digits: str) -> int:
-    """The number of these ASCII digits; ``BEYOND`` for one that is longer than 18 digits."""
+    """The value of these ASCII digits; ``BEYOND`` if it has more than 18 digits."""
     significant = digits.lstrip("0")
     return BEYOND if len(significant) > MOST_DIGITS else int(significant or "0")
 
 
 def moment_of(text: str) -> float | None:
-    """Seconds since the epoch of an ISO 8601 date, UTC without an offset; None if it is none."""
+    """Seconds since the epoch of an ISO 8601 date, by default in UTC; None if it is no date."""
     if not text.isascii():
         return None
     try:
@@ -54,7 +54,7 @@ def moment_of(text: str) -> float | None:
 
 
 def moment_of_header(text: str | None) -> int | None:
-    """Seconds since the epoch of an HTTP date, as in ``Last-Modified``; None if it is none."""
+    """Seconds since the epoch of an HTTP date, as in ``Last-Modified``; None if it is no date."""
     if text is None or len(text) != _HTTP_DATE_LENGTH or not text.isascii():
         return None
     try:

@@ -39,7 +39,7 @@ class PreviewImages:
     def __init__(self, library: Library) -> None:
         """Serve the images of ``library``."""
         self._library = library
-        self._frames: LRUCache[tuple[Path, str], bytes] = LRUCache(  # empty: there is none
+        self._frames: LRUCache[tuple[Path, str], bytes] = LRUCache(  # empty bytes: no frame
             _KEPT_BYTES, getsizeof=lambda frame: len(frame) + _ENTRY_BYTES
         )
         self._running: subprocess.Popen[bytes] | None = None
@@ -77,7 +77,7 @@ class PreviewImages:
         return frame or _plain(asset.embed_code)
 
     def _frame(self, content: FileContent) -> bytes:
-        """The first frame, made once for each version of a file; empty if there is none."""
+        """The first frame of a file, empty if there is none. Frames are cached by version."""
         try:
             with content.open() as opened:
                 key = content.path, opened.etag
@@ -92,7 +92,7 @@ class PreviewImages:
         ffmpeg = shutil.which("ffmpeg")
         if ffmpeg is None:
             return b""
-        # by its descriptor, because its path may be replaced by a link
+        # ffmpeg gets the descriptor, because the path may be replaced by a link
         command = [
             *(ffmpeg, "-nostdin", "-v", "error", *_ONLY_THIS_FILE),
             *("-i", f"file:/proc/self/fd/{descriptor}", "-frames:v", "1"),

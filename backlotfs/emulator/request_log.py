@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of requests: one entry for each, added at its start and updated until its end.
+"""The log of requests: each has one entry, added at its start and updated until its end.
 
 Entries have no query string, so they contain no signature and no usable URL.
 """

@@ -144,7 +144,7 @@ class Emulator:
 
         def on_loop_error(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
             error = context.get("exception")
-            if isinstance(error, OSError):  # of accept: asyncio tries again after a second
+            if isinstance(error, OSError):  # accept failed; asyncio tries again after a second
                 log.warning("resources", f"cannot accept connections: {error.strerror}")
             else:
                 log.unexpected(str(context.get("message")), error)

@@ -141,7 +141,8 @@ class Sources:
         now = self._settings.clock()
         if until <= self._expired_through or until < now:
             dates = {
-                "Expires": iso_time(min(until, int(now) - 1)),  # after expire_urls it is later
+                # after expire_urls, ``until`` may be later than now
+                "Expires": iso_time(min(until, int(now) - 1)),
                 "ServerTime": iso_time(now),
             }
             return source_error("AccessDenied", "Request has expired", **dates)
@@ -166,7 +167,7 @@ class Sources:
         return None
 
     def answer(self, request: ReceivedRequest) -> Answer:
-        """The answer to a request with valid credentials; it may have an open file: close it."""
+        """The answer to a request with valid credentials. It may hold an open file: close it."""
         if request.method != "GET":  # URLs are signed for GET, so only tests can send others
             return source_error("MethodNotAllowed")
         key = request.path.lstrip("/")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends answers: files by sendfile, other bodies in steps, and with the fault of a rule.
+"""Sends answers, with the fault of a rule: large parts of files by sendfile, other bodies in steps.
 
 It runs on the emulator's event loop. The steps are so small that the loop has time for other
 requests.
@@ -27,7 +27,7 @@ SENDFILE_FROM_BYTES = 128 * 1024
 """Smaller bodies are sent faster by one write together with the headers."""
 
 SENDFILE_BYTES = 8 * 1024 * 1024
-"""Bytes of one sendfile call; the log of a broken transfer is that exact."""
+"""Most bytes of one sendfile call. The log counts bytes only after each call."""
 
 _TRICKLE_STEPS_PER_S = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
@@ -96,7 +96,7 @@ class Transfer:
             sent = await loop.sendfile(transport, body.content.file, at, count)
             self._log.update(self._entry, sent=sent)
             at += sent
-            if sent < count:  # the file shrank: the client would wait for the missing bytes
+            if sent < count:  # the file became shorter: the client would wait for the missing bytes
                 transport.close()
                 break
         return response

@@ -17,16 +17,16 @@ from watchfiles import watch
 from backlotfs.emulator.folder_library import FolderLibrary, read_folder
 from backlotfs.emulator.library import Library
 
-_STEP_MS = 200  # without a change for so long, the changes before are taken over
-_DEBOUNCE_MS = 5000  # after so long they are taken over in any case
-_AGAIN_MS = 1000  # until the next look at files that are being written
+_STEP_MS = 200  # after this time without a further change, the changes are taken over
+_DEBOUNCE_MS = 5000  # after this time they are taken over in any case
+_AGAIN_MS = 1000  # time until files that are being written are checked again
 
 
 @contextlib.contextmanager
 def following(library: Library, found: FolderLibrary, say: Callable[[str], None]) -> Iterator[None]:
-    """While inside, ``library`` follows the media folder that ``found`` was read from.
+    """Within the block, take over changes of the media folder of ``found`` into ``library``.
 
-    :param say: called from a thread with a line of text for each reading that failed.
+    :param say: called from a thread with a line of text when reading fails with a new error.
     """
     ended = Event()
     thread = Thread(target=_follow, args=(library, found, say, ended), name="media", daemon=True)
@@ -56,7 +56,7 @@ def _follow(
             raise_interrupt=False,
             ignore_permission_denied=True,
         ):
-            # also once at the start, for changes between the first reading and the first watch
+            # read once at the start too, for changes between the first reading and the first watch
             if not (changes or found.waiting or is_first):
                 continue
             is_first = False
@@ -70,7 +70,7 @@ def _follow(
             complaint = ""
             library.follow(found, again)
             found = again
-    except OSError as error:  # of the system's limit of watches
+    except OSError as error:  # most likely the system's limit of watches is reached
         say(f"changes of {folder} are seen at the next start only: {error}")
 
 

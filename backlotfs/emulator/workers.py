@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads for functions that wait for a disk or take long, so that the event loop does not.
+"""Threads for functions that wait for a disk or take long, so that the event loop does not wait.
 
-It is not a ``concurrent.futures.ThreadPoolExecutor``, because the interpreter waits for the threads
-of that when it ends. A thread that hangs in the kernel (a network file system that is gone) would
-stop the program from ending.
+It is not a ``concurrent.futures.ThreadPoolExecutor``: the interpreter waits for the threads of such
+an executor when it ends. A thread that hangs in the kernel, as on a network file system that does
+not answer, would stop the program from ending.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_STOP_S = 1.0  # for threads between two calls; one that hangs is left behind
+_STOP_S = 1.0  # the longest wait for the threads to end
 
 
 class TooManyWaiting(Exception):
@@ -85,7 +85,7 @@ class WorkerPool:
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads; the running ones must do
+        except RuntimeError:  # the system allows no more threads; use those that are running
             if not self._threads:
                 raise TooManyWaiting from None
         else:

@@ -8,8 +8,8 @@ It needs the extra ``fsspec``, whose entry point ``fsspec.specs`` names `Backlot
     with fsspec.open("backlot://main/report.mov") as file:
         head = file.read(64)
 
-`options` checks the options of a file system and loads the account, `libraries` opens the library
-once in each process, `ranges` reads many parts at once, and `file` is an open file.
+`options` checks the options of a file system and loads the account. `libraries` opens each library
+once in a process. `ranges` reads many parts at once. `file` has the class of open files.
 """
 
 from backlotfs.fsspec.filesystem import BacklotFileSystem

@@ -11,10 +11,10 @@ from backlotfs.errors import BacklotError, NoSuchEntry, SettingsError
 
 
 def as_exception(error: BacklotError) -> Exception:
-    """The `OSError` with the errno that a mount answers with; a `ValueError` for bad settings.
+    """The `OSError` with the errno that a mount would return; a `ValueError` for bad settings.
 
-    `FileNotFoundError`, `PermissionError` and `TimeoutError` follow from the errno. It can be
-    pickled. It has no cause, as the errors of other packages below ours may name URLs.
+    The errno decides the class: `FileNotFoundError`, `PermissionError` or `TimeoutError`. The
+    exception can be pickled. It has no cause, because errors of other packages may contain URLs.
     """
     if isinstance(error, SettingsError):
         return ValueError(error.advice())
@@ -28,7 +28,7 @@ def no_such_file(path: str) -> FileNotFoundError:
 
 @contextlib.contextmanager
 def translated(path: str = "") -> Iterator[None]:
-    """Raise the library's errors as these exceptions."""
+    """Within the block, convert the library's errors: see `as_exception` and `no_such_file`."""
     try:
         yield
     except NoSuchEntry as error:

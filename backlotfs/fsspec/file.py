@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """An open file: a `BufferedReader` over one version of a source, or over a file without a source.
 
-Reads go through `SourceReader`, as in a mount, so the file is fetched ahead while it is read in
-order. A file can be pickled and used in a forked process: it is opened again there, on the same
-version, or its reads fail with ESTALE.
+Reads of up to `STREAM_BYTES` use `SourceReader`, as in a mount, so the file is fetched ahead while
+it is read in order. Larger reads use `read_large`. A file can be pickled, and used in a forked
+process: the other process opens the same version again. If the source was replaced, reads fail with
+ESTALE.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from backlotfs.fsspec.ranges import STREAM_BYTES, read_large
 from backlotfs.mount.unmounted import OpenedLibrary
 from backlotfs.source.version import SourceVersion
 
-#: Size of the buffer of a file: the bytes that a small read fetches at least.
+#: Size of the buffer of a file: a small read fetches at least as many bytes.
 BUFFER_BYTES = 64 * 1024
-#: The program of all reads, for the prefetch across files: it may read one after another.
+#: The program name of all reads. The prefetch of next files needs a name for each program.
 _PROGRAM = "fsspec"
 
 
@@ -32,7 +33,7 @@ class _Source(io.RawIOBase):
     def __init__(
         self, library: Callable[[], OpenedLibrary], path: str, version: SourceVersion
     ) -> None:
-        """``library``: the one of this process, opened if it is not."""
+        """``library``: returns the library of this process, and opens it if necessary."""
         super().__init__()
         self.name = path
         self.size = version.size
@@ -108,7 +109,7 @@ class _Source(io.RawIOBase):
         assert read is not None  # the part is inside the source
         late = not read.complete
         if late:
-            read.look_ahead()  # while the reader waits
+            read.look_ahead()  # now, so that both are fetched at the same time
         read.wait(library.waiter())
         yield from read.views()  # valid as long as `read` is kept
         if not late:
@@ -144,11 +145,11 @@ class BacklotFile(io.BufferedReader):
 
     @property
     def full_name(self) -> str:
-        """The path as a URL."""
+        """The URL of the file."""
         return str(self.fs.unstrip_protocol(self.path))
 
     def info(self) -> dict[str, Any]:
-        """What `BacklotFileSystem.info` says of the path now."""
+        """The present result of `BacklotFileSystem.info` for the path."""
         info: dict[str, Any] = self.fs.info(self.path)
         return info
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file system: what fsspec asks of the library. Read-only; any thread may call it.
+"""The file system: fsspec's interface to the library. Read-only; any thread may call it.
 
-Names and folders come from the listing and cost no call of the API. A size that nobody has asked
-for yet costs one, so only what needs it waits: `info`, `open` and reads. Listings show ``None``
-there.
+Names and folders come from the listing and cost no call of the API. A size that is not known yet
+costs one call, so only `info`, `sizes`, `du`, `open` and reads wait for it. Listings show ``None``
+for such a size.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ _MAGIC = frozenset("*?[")
 class _PathOfUrl(str):
     """The path of a URL that names a profile.
 
-    :ivar profile: it. fsspec makes the file system of a list of URLs from the first one only.
+    fsspec makes one file system for a list of URLs, from the first URL. The profile is kept here,
+    so that the file system can refuse the URLs of other profiles.
+
+    :ivar profile: the name of the profile.
     """
 
     profile: str | None = None
@@ -53,8 +56,8 @@ class _PathOfUrl(str):
 class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A Backlot library: ``backlot://PROFILE/PATH``. It is cheap to make and can be pickled.
 
-    A pickle holds the options that the caller gave, so a secret only if that was one of them, and
-    never a signed URL. The library is opened when it is first used; see `libraries`.
+    A pickle holds the options that the caller gave. It holds a secret only if the caller gave it as
+    an option, and never a signed URL. The library is opened at its first use; see `libraries`.
     """
 
     protocol = "backlot"
@@ -67,10 +70,10 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         :param profile: the name of the profile; None: the only one, or ``BACKLOT_API_URL``,
             ``BACKLOT_API_KEY`` and ``BACKLOT_API_SECRET``.
         :param options: see `options`.
-        :raises ValueError: an option is unknown, or its value is.
+        :raises ValueError: an option is unknown, or its value is invalid.
         """
         super().__init__()
-        # the class strips URLs before there is a file system; this one knows which are its own
+        # fsspec calls the class method if there is no file system yet; this method checks profiles
         self._strip_protocol = self._strip_own  # type: ignore[method-assign]
         self._options = checked({"profile": profile, **options})
         self._settings: MountSettings | None = None
@@ -80,9 +83,10 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     @property
     def library(self) -> OpenedLibrary:
-        """The library in this process, opened if it is not yet.
+        """The library in this process; it is opened if necessary.
 
-        :raises OSError: it cannot be opened. :raises ValueError: its profile cannot be used.
+        :raises OSError: the library cannot be opened.
+        :raises ValueError: the profile cannot be used.
         """
         library = self._library
         if library is None or not library.is_usable:
@@ -103,20 +107,20 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     @property
     def fsid(self) -> str:
-        """Identifies the library, whoever opens it."""
+        """An id of the library: the same for all file systems of the library."""
         with translated():
             account = self._resolved().account
         public = Credentials(account.api_key, account.api_secret).account
         return f"backlot_{LibraryIdentity.of(account.api_url, public).digest}"
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Bring the listing up to date now, and not only when it is older than ``metadata_ttl``."""
+        """Bring the listing up to date now, even if it is not older than ``metadata_ttl``."""
         if self._library is not None:
             with translated():
                 self.library.refresh()
         super().invalidate_cache(path)
 
-    # What others see of it.
+    # Options, tokens and URLs.
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -131,7 +135,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         }
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
-        """As JSON, without secrets: who reads it takes them from the environment or a profile."""
+        """The values for JSON, without secrets: the reader has them from environment or profile."""
         found: dict[str, Any] = super().to_dict(include_password=include_password)
         return {name: value for name, value in found.items() if name not in CREDENTIALS}
 
@@ -140,7 +144,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return f"BacklotFileSystem({', '.join(given)})"
 
     def __dask_tokenize__(self) -> Any:
-        """The same in each process and thread for the same options."""
+        """A token that is the same in each process and thread for the same options."""
         shown = {
             name: str(sorted(value) if isinstance(value, frozenset) else value)
             for name, value in self._options.items()
@@ -149,7 +153,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """``backlot://main/a/b`` → ``/a/b``; every path begins with a slash and ends without."""
+        """``backlot://main/a/b`` → ``/a/b``. A path begins with a slash; only ``/`` ends so."""
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         path = stringify_path(path)
@@ -163,7 +167,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return found if profile else str(found)
 
     def _strip_own(self, path: Any) -> Any:
-        """As `_strip_protocol`. :raises ValueError: a URL names another profile than this one."""
+        """As `_strip_protocol`. :raises ValueError: a URL names another profile."""
         if isinstance(path, list):
             return [self._strip_own(one) for one in path]
         found = type(self)._strip_protocol(path)
@@ -192,7 +196,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
     # Names and attributes.
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        """The entries of a folder; of a file, itself. A size may be None: see `info`."""
+        """The entries of a folder, or the file itself. An unknown size is None: see `info`."""
         path = self._strip_protocol(path)
         library = self.library
         with translated(path):
@@ -214,7 +218,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
                         {"name": name, "size": plain[0], "type": "file", "mtime": plain[1]}
                     )
                 else:
-                    with contextlib.suppress(NoSuchEntry):  # gone meanwhile
+                    with contextlib.suppress(NoSuchEntry):  # it was removed after `entries`
                         lines.append(self._line(library, name))
         return lines
 
@@ -224,14 +228,14 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         found = namespace.find(path)
         try:
             attributes = namespace.attributes(found, refuse_to_wait)
-        except WouldWait:  # of a file without a source, which has to be made first
+        except WouldWait:  # a file without a source, whose content has to be generated first
             attributes = namespace.attributes(found, library.waiter)
         unknown = isinstance(found, AssetRow) and namespace.lacks_size(found)
         size = None if unknown else attributes.size
         return {"name": path, "size": size, "type": "file", "mtime": attributes.mtime_s}
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Size, times and type of a file or folder; waits for a size that is not known yet."""
+        """Size, times and type of a file or folder. It waits for a size that is not known yet."""
         path = self._strip_protocol(path)
         library = self.library
         with translated(path):
@@ -269,11 +273,11 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return None if isinstance(found, AssetRow) and not namespace.is_listed(found) else found
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Whether there is a file or folder; waits for no size."""
+        """Whether there is a file or folder. It does not wait for a size."""
         return self._found(path) is not None
 
     def isfile(self, path: str) -> bool:
-        """Whether there is a file; waits for no size."""
+        """Whether there is a file. It does not wait for a size."""
         return isinstance(self._found(path), AssetRow | VirtualFile)
 
     def isdir(self, path: str) -> bool:
@@ -281,7 +285,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return isinstance(self._found(path), Folder | VirtualFolder)
 
     def sizes(self, paths: Iterable[str]) -> list[int]:
-        """The size of each file; those that are not known yet are found out together."""
+        """The size of each file. All unknown sizes are asked for at the same time."""
         paths = [self._strip_protocol(path) for path in paths]
         self._begin_probes(paths)
         return [self.info(path)["size"] for path in paths]
@@ -294,7 +298,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         withdirs: bool = False,
         **options: Any,
     ) -> Any:
-        """The size of all files below a path; waits for those that are not known yet."""
+        """The size of all files below a path. It waits for sizes that are not known yet."""
         found = self.find(path, maxdepth, withdirs, detail=True, **options)
         missing = [name for name, info in found.items() if info["size"] is None]
         sizes = {name: info["size"] for name, info in found.items()}
@@ -302,7 +306,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return sum(sizes.values()) if total else sizes
 
     def glob(self, path: str, maxdepth: int | None = None, **options: Any) -> Any:
-        """All paths that fit a pattern. A file that has ``[`` in its name may be named as it is."""
+        """All paths that match a pattern. The exact path of an entry matches even with ``[``."""
         literal = self._strip_protocol(path)
         if not _MAGIC.isdisjoint(literal) and self.exists(literal):
             return {literal: self.info(literal)} if options.get("detail") else [literal]
@@ -321,7 +325,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return datetime.fromtimestamp(self.info(path)["mtime"], UTC)
 
     def ukey(self, path: str) -> str:
-        """A key of the version of a file, which is another one when its source was replaced."""
+        """A key of the version of a file. The key changes when the source is replaced."""
         path = self._strip_protocol(path)
         opened = self._version(path)
         return sha256(opened).hexdigest() if isinstance(opened, bytes) else _key_of(opened)
@@ -333,7 +337,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
     # Bytes.
 
     def _version(self, path: str) -> SourceVersion | bytes:
-        """The version of a source that is to be read now; all bytes of a file without a source."""
+        """The present version of a source; for a file without a source, all its bytes."""
         library = self.library
         with translated(path):
             found = library.stack.namespace.find(path)
@@ -363,7 +367,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
     def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **options: Any
     ) -> Any:
-        """The bytes of a file, or of several by their paths; these are read at once."""
+        """The bytes of a file, or of several files by their paths. Several are read in parallel."""
         paths = self.expand_path(path, recursive=recursive)
         if len(paths) == 1 and isinstance(path, str) and paths[0] == self._strip_protocol(path):
             return self.cat_file(paths[0], **options)
@@ -382,16 +386,16 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         paths: list[str],
         starts: Sequence[int | None] | int | None,
         ends: Sequence[int | None] | int | None,
-        max_gap: int | None = None,  # noqa: ARG002  # the place of an argument of fsspec
+        max_gap: int | None = None,  # noqa: ARG002  # fsspec's signature
         on_error: str = "return",
         **_: Any,
     ) -> list[bytes | Exception]:
-        """Parts of files, all read at once.
+        """Parts of files, read in parallel.
 
-        All parts of one file are of one version; if it is replaced meanwhile, its parts that were
-        not read fail with ESTALE.
+        All parts of one file are of one version. If the file is replaced meanwhile, the parts that
+        were not read yet fail with ESTALE.
 
-        :param max_gap: ignored: parts that nearly touch are read together.
+        :param max_gap: ignored. Parts with small gaps between them are always read together.
         """
         if not isinstance(paths, list):
             raise TypeError("paths must be a list")
@@ -433,7 +437,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         outfile: Any = None,
         **_: Any,
     ) -> None:
-        """Copy a file; what was written of one that could not be read to its end is removed."""
+        """Copy a file. If it cannot be read to its end, the incomplete copy is removed."""
         rpath = self._strip_protocol(rpath)
         if outfile is None and isfilelike(lpath):
             outfile = lpath
@@ -443,7 +447,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         if self.isdir(rpath):
             os.makedirs(lpath, exist_ok=True)
             return
-        opened = self._version(rpath)  # first: without it there is nothing to make
+        opened = self._version(rpath)  # before the local folder and file are created
         os.makedirs(os.path.dirname(os.path.abspath(lpath)), exist_ok=True)
         with open(lpath, "wb") as file:
             try:
@@ -465,7 +469,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         """Copy files or folders; see `AbstractFileSystem.get`."""
         if isinstance(rpath, str) and isinstance(lpath, str) and not _MAGIC.isdisjoint(rpath):
             literal = self._strip_protocol(rpath)
-            if self.isfile(literal):  # a name with ``[`` in it, and no pattern
+            if self.isfile(literal):  # ``rpath`` is the exact path of a file, not a pattern
                 lpath = make_path_posix(lpath)
                 if trailing_sep(lpath) or LocalFileSystem().isdir(lpath):
                     lpath = os.path.join(lpath, os.path.basename(literal))
@@ -492,7 +496,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
                 callback.relative_update(len(piece))
 
     def _versions(self, paths: Sequence[str]) -> dict[str, SourceVersion | bytes | Exception]:
-        """What is to be read at each path, or why it cannot be; looked up once for each."""
+        """The version or the bytes at each path, or the error. Each path is looked up once."""
         self._begin_probes(paths)
         opened: dict[str, SourceVersion | bytes | Exception] = {}
         for path in dict.fromkeys(paths):
@@ -503,7 +507,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
         return opened
 
     def _begin_probes(self, paths: Iterable[str]) -> None:
-        """Begin to find out all versions that are not known, before one is waited for."""
+        """Request all versions that are not known, before the caller waits for the first."""
         stack = self.library.stack
         for path in dict.fromkeys(paths):
             with translated(path), contextlib.suppress(NoSuchEntry, NotADirectory):
@@ -514,7 +518,7 @@ class BacklotFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has
                 if known is None or not known.verified:
                     stack.probes.request(found.embed_code)
 
-    # What a read-only library refuses.
+    # Operations that a read-only library refuses.
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise as_exception(ReadOnlyFilesystem("the library is read-only"))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The opened libraries of this process: one for each different set of settings.
 
-File systems are made in each thread and sent to other processes; a library is opened when the first
-of them needs it, and all with these settings share it: its memory, connections and API credits. A
-forked process opens its own, since neither threads nor SQLite connections survive a fork. All are
-closed when the process ends.
+File systems are made in each thread and sent to other processes. A library is opened when the first
+file system needs it. All file systems with the same settings share its memory, connections and API
+credits. A forked process opens its own library, because threads and SQLite connections cannot be
+used after a fork. All libraries are closed when the process exits normally.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from backlotfs.mount.unmounted import OpenedLibrary, open_library
 
 
 class _Place:
-    """Room for one library. ``lock`` is held while it is opened."""
+    """An entry for one library. ``lock`` is held while the library is opened."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -27,14 +27,15 @@ class _Place:
 
 _lock = threading.Lock()
 _places: dict[MountSettings, _Place] = {}
-#: Of the process that this one was forked from: never used, nor closed, as that is its business.
+#: The libraries of the parent process of a fork. They are neither used nor closed here. The
+#: references are kept, so that their objects are not finalized in this process.
 _inherited: list[dict[MountSettings, _Place]] = []
 
 
 def opened_library(settings: MountSettings) -> OpenedLibrary:
-    """The library with these settings, opened if it is not yet. Any thread may call it.
+    """The library with these settings; it is opened if necessary. Any thread may call it.
 
-    :raises BacklotError: it cannot be opened; the next call tries again.
+    :raises BacklotError: the library cannot be opened; the next call tries again.
     """
     with _lock:
         place = _places.setdefault(settings, _Place())
@@ -45,7 +46,7 @@ def opened_library(settings: MountSettings) -> OpenedLibrary:
 
 
 def close_libraries() -> None:
-    """Close all opened libraries; they are opened again when they are needed."""
+    """Close all opened libraries. A later call of `opened_library` opens a library again."""
     with _lock:
         places = list(_places.values())
         _places.clear()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a file system: those of ``mount`` that make sense without one, and the account.
+"""The options of a file system: the account, and options of ``mount`` that need no mount.
 
-They have the names and values of ``mount``: ``layout="labels"``, ``memory="512M"``,
-``metadata_ttl="1h"``. A list is given as a list, or as one value; a flag as True or False.
+They have the same names and values as those of ``mount``: ``layout="labels"``, ``memory="512M"``,
+``metadata_ttl="1h"``. An option with several values takes a list or one value. A flag is True or
+False.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from backlotfs.config.profiles import environ_for, file_to_read, load_account
 from backlotfs.config.settings import Account, MountSettings, default_cache_dir
 from backlotfs.errors import SettingsError
 
-#: Options that no command has: on a command line every user of the machine could read them. No text
-#: about a file system shows them.
+#: Options that no command has, because every user of the machine could read them on a command line.
+#: No `repr` of a file system shows them.
 CREDENTIALS = ("api_key", "api_secret")
 _ACCOUNT = (
     "profile",
@@ -57,7 +58,7 @@ _LIBRARY = (
     "sidecars",
     "captions",
 )
-#: What programs may give any file system, and has no meaning for this one.
+#: Options that programs may give to any file system of fsspec; this one ignores them.
 _OF_FSSPEC = frozenset(
     {"asynchronous", "loop", "use_listings_cache", "listings_expiry_time", "max_paths"}
 )
@@ -66,7 +67,7 @@ KNOWN = (*_ACCOUNT, *CREDENTIALS, *_LIBRARY)
 
 
 class Masked(str):
-    """A secret whose `repr` does not show it: a program may print the options of a file system."""
+    """A secret that its `repr` hides, because a program may print the options of a file system."""
 
     __slots__ = ()
 
@@ -77,7 +78,7 @@ class Masked(str):
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, each with the type of its setting.
 
-    :raises ValueError: one is unknown, or its value is; says what to write.
+    :raises ValueError: an option is unknown or its value is invalid; the text says what to write.
     """
     found: dict[str, Any] = {}
     for name, value in options.items():
@@ -111,7 +112,7 @@ def _converted(name: str, value: Any) -> Any:
             values = [value] if isinstance(value, str) else list(value)
             kind = frozenset if option.callback is not None else tuple
             return kind(convert(one, option, None) for one in values)
-        if isinstance(value, list):  # of layouts
+        if isinstance(value, list):  # a list of layouts
             value = tuple(value)
         return convert(os.fspath(value) if isinstance(value, Path) else value, option, None)
     except click.BadParameter as error:
@@ -123,8 +124,8 @@ def _converted(name: str, value: Any) -> Any:
 def settings_of(options: Mapping[str, Any]) -> MountSettings:
     """The settings of the library, with its account.
 
-    The variables ``BACKLOT_API_…`` count only if no profile is named. The ``options`` of the
-    profile apply unless they are given here.
+    The variables ``BACKLOT_API_…`` are used only if no profile is named. The ``options`` of the
+    profile apply if they are not given here.
 
     :param options: see `checked`.
     :raises SettingsError: there is no such profile, or it cannot be used.
@@ -157,7 +158,7 @@ def _account(options: Mapping[str, Any]) -> Account:
         config=config,
         profile=profile,
         api_url=api_url,
-        api_key=key and str(key),  # not masked any more
+        api_key=key and str(key),  # a plain string instead of `Masked`
         api_secret=secret and str(secret),
         cdn_url=options.get("cdn_url"),
         ca_bundle=options.get("ca_bundle"),

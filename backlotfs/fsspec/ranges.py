@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads many parts of files at once: `cat_ranges`, and each read of more than a few megabytes.
 
-All reads begin before the first is waited for, as far as half of the memory for blocks holds them;
-the block loader decides how many GETs its host can use. Parts of one version that touch, or nearly
-so, are one GET.
+All reads that fit into half of the memory for blocks begin before the first read is waited for. The
+block loader decides how many GETs run at the same time on a host. Parts of one version with small
+gaps between them are one read.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from backlotfs.fetch.stream import stream
 from backlotfs.mount.unmounted import OpenedLibrary
 from backlotfs.source.version import SourceVersion
 
-#: More bytes than this are read as a stream, in GETs of several megabytes.
+#: Reads of more bytes than this use a stream, with GETs of several megabytes.
 STREAM_BYTES = 8 * MIB
-#: A stream has at most so many bytes in flight, or this part (1/4) of the memory for blocks.
+#: The most bytes of a stream in flight; but at most a quarter of the memory for blocks.
 STREAM_WINDOW_BYTES, STREAM_PART = 64 * MIB, 4
-#: Two parts so near to each other are one GET: more bytes come in less time than another answer.
+#: The largest gap between two parts that are one read: to fetch the bytes of the gap takes less
+#: time than another GET.
 NEAR_BYTES = 64 * 1024
-#: But not more than so many bytes: several connections bring them in less time than one.
+#: The most bytes of several parts that are one read: several connections fetch more bytes in less
+#: time than one.
 JOINED_BYTES = 1 * MIB
 
 
 class Part(NamedTuple):
-    """Bytes of one version that somebody wants. ``number``: whose they are."""
+    """Bytes of one version that are wanted. ``number``: the position of the answer."""
 
     number: int
     version: SourceVersion
@@ -43,7 +45,7 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Group:
-    """Parts of one version that are one read."""
+    """Parts of one version that one read fetches."""
 
     version: SourceVersion
     start: int
@@ -54,9 +56,9 @@ class _Group:
 def read_parts(
     library: OpenedLibrary, parts: Sequence[Part]
 ) -> Iterator[tuple[int, bytes | BacklotError]]:
-    """The bytes of each part by its number, or the error of its read, in any order.
+    """The number of each part, with its bytes or the error of its read, in any order.
 
-    :param parts: inside their sources, none empty.
+    :param parts: parts inside their sources; no part is empty.
     """
     loader = library.stack.reading.loader
     budget_bytes = library.settings.memory_bytes // 2
@@ -85,14 +87,17 @@ def read_parts(
 def read_large(
     library: OpenedLibrary, version: SourceVersion, wanted: ByteRange
 ) -> Iterator[memoryview]:
-    """The bytes of a part in order; each view is valid until the next. :raises BacklotError: …"""
+    """The bytes of a part in order; each view is valid until the next one.
+
+    :raises BacklotError: the bytes cannot be read.
+    """
     window_bytes = min(STREAM_WINDOW_BYTES, library.settings.memory_bytes // STREAM_PART)
     loader = library.stack.reading.loader
     return stream(loader, version, wanted.start, window_bytes, library.waiter, wanted.stop)
 
 
 def _grouped(parts: Iterable[Part]) -> list[_Group]:
-    """Reads of neighbouring parts, in the order in which their first parts were given."""
+    """Join neighbouring parts into reads, ordered by the lowest number of their parts."""
     groups: list[_Group] = []
     now: _Group | None = None
     for part in sorted(parts, key=lambda one: (one.version.embed_code, one.wanted.start)):
@@ -131,7 +136,7 @@ def _answers(
 
 
 def _cut(views: Sequence[bytes | memoryview], starts: Sequence[int], wanted: ByteRange) -> bytes:
-    """The wanted bytes, copied once; ``starts`` has the place of each view in the source."""
+    """The wanted bytes. ``starts``: the offset of each view in the source, and of the end."""
     first = bisect_right(starts, wanted.start) - 1
     last = bisect_left(starts, wanted.stop)
     pieces = list(views[first:last])
