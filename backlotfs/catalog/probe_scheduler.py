@@ -192,6 +192,8 @@ class ProbeScheduler:
     def request(self, embed_code: str) -> Future[ProbedSource]:
         """Queue a probe with the highest priority, or join the probe that runs.
 
+        If the source is known and verified by now, that is the result, and nothing is sent.
+
         The future fails with a `BacklotError`: with `RateLimited` when no credit came within the
         limiter's longest wait, with `Interrupted` when the mount ends.
         """
@@ -350,8 +352,8 @@ class ProbeScheduler:
                 del self._asked[code]
                 late.append(entry)
                 continue
-            known = self._known_by_now(code, now_s - entry.since_s)
-            if known is not None:
+            known = self._versions.known(code)
+            if known is not None and known.verified:  # found since the caller looked
                 del self._asked[code]
                 jobs.append(partial(entry.future.set_result, known))
                 continue
@@ -374,13 +376,6 @@ class ProbeScheduler:
                     return self._limiter.wait_s(priority)  # lower priorities wait
                 jobs.append(self._start(next_code, priority, turn))
         return None
-
-    def _known_by_now(self, code: str, waited_s: float) -> ProbedSource | None:
-        """The version that another mount found while this source waited for a credit."""
-        if waited_s < SHORTEST_DISPATCH_S:
-            return None  # the caller has just checked
-        known = self._versions.known(code)
-        return known if known is not None and known.verified else None
 
     def _may_start(self, code: str, priority: Priority) -> tuple[bool, Turn | None]:
         """Whether a probe needs no credit; otherwise a turn for it, or None."""

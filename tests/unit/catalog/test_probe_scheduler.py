@@ -40,6 +40,17 @@ def test_request() -> None:
     assert schedule.paid == [Priority.WAITING]
 
 
+def test_a_request_just_after_the_end_of_a_probe() -> None:
+    """Its caller looked before that end: there is nothing to probe any more."""
+    schedule = Schedule("A")
+    schedule.scheduler.request("A")
+    schedule.held.run_all()
+    late = schedule.scheduler.request("A")
+    schedule.held.run_all()
+    assert late.result(0).version == source_version("A")
+    assert schedule.probed == ["A"]
+
+
 def test_another_mount_finds_out_while_one_waits_for_a_credit() -> None:
     """The wait ends with that, at once and without a probe."""
     schedule = Schedule("A", "B", credits=1)
