@@ -386,8 +386,6 @@ class BlockFetch:
         error: BacklotError | None = None
         settings = self._loader.settings
         self.last_progress_s = settings.clock.monotonic()
-        if self.urgent:
-            self._loader.watch(self)
         try:
             deadline = Deadline(settings.deadline_s, settings.clock)
             with nullcontext() if self.span is None else self.span.running():
@@ -474,7 +472,7 @@ class BlockLoader:
                 if not fetch.urgent:
                     fetch.urgent = True
                     promoted.append(fetch)
-                    self.watch(fetch)
+                    self._watch_late(fetch)
             if nowhere:
                 read.missed = True
                 started = self._start(version, nowhere)
@@ -484,7 +482,7 @@ class BlockLoader:
         for fetch in promoted:
             self._scheduler.promote(fetch)
         for fetch in started:
-            self._scheduler.submit(fetch, urgent=True)
+            self._submit(fetch)
         return read
 
     def prefetch(
@@ -597,9 +595,16 @@ class BlockLoader:
         for read in failed:
             read.finished()
         for fresh in again:
-            self._scheduler.submit(fresh, urgent=True)
+            self._submit(fresh)
 
-    def watch(self, fetch: BlockFetch) -> None:
+    def _submit(self, fetch: BlockFetch) -> None:
+        """Submit a fetch that a reader waits for, and watch it."""
+        self._scheduler.submit(fetch, urgent=True)
+        # Not on the worker's thread: to start the watch, once, takes so long that the GETs of
+        # prefetches would take the idle connections first.
+        self._watch_late(fetch)
+
+    def _watch_late(self, fetch: BlockFetch) -> None:
         """Watch a fetch that a reader waits for, to hedge it when it is late."""
         if self._watch is not None:
             self._watch.add(fetch)
@@ -707,7 +712,7 @@ class BlockLoader:
                 self._owners[key] = hedge
                 if key.number in fetch.waiters:
                     hedge.waiters[key.number] = fetch.waiters.pop(key.number)
-        self.watch(hedge)
+        self._watch_late(hedge)
 
 
 class HedgeWatch:
