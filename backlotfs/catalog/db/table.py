@@ -27,8 +27,9 @@ COLUMNS = (
     " (verified <> 0) + 2 * (missing <> 0) + 4 * (size < 0)"
 )
 _VERIFIED, _MISSING, _UNSIZED = 1, 2, 4
-#: Number of assets that are packed at a time, which takes 10 MB.
-_PART_ROWS = 100_000
+#: Number of assets that are packed at a time. Parts are small, because freed memory of large ones
+#: would stay in the process.
+_PART_ROWS = 10_000
 
 
 class AssetTable:
@@ -120,7 +121,7 @@ class AssetTable:
         return now
 
     def packed(self) -> Iterator[bytes]:
-        """The table as bytes, in parts of a few megabytes, for `unpacked`."""
+        """The table as bytes, in small parts, for `unpacked`."""
         yield json.dumps([[*self._kinds_known], self._moved]).encode()
         inodes = array("q", self.numbers)
         for at in range(0, len(self), _PART_ROWS):
