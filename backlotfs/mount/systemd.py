@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The messages of a mount to systemd: readiness, requests for more start time, and keep-alives.
+"""The messages of a mount to systemd: it is ready, needs more time to start, or is alive.
 
 sd_notify(3) takes a few lines, so there is no dependency for it.
 """
