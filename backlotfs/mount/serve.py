@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: See `_give_back_memory`; the numbers of the options are those of glibc's malloc.h.
-GIVEN_BACK_BYTES, KEPT_BYTES = 1 << 20, 32 << 20
+_GIVEN_BACK_BYTES, _KEPT_BYTES = 1 << 20, 32 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: A mount with a saved catalog starts without an answer of the API. It ends if the API refuses the
 #: credentials within this time after the mount is ready.
@@ -94,15 +94,15 @@ def serve_mount(settings: MountSettings, ready: Ready, *, cleared_dead: bool = F
 
 
 def _give_back_memory() -> None:
-    """Have glibc return each freed piece of `GIVEN_BACK_BYTES` or more to the system at once.
+    """Have glibc return each freed piece of `_GIVEN_BACK_BYTES` or more to the system at once.
 
     By default it keeps pieces of up to 32 MiB: 95 MB with a million assets. Of smaller pieces,
-    `KEPT_BYTES` stay for later use, because to get them again costs time.
+    `_KEPT_BYTES` stay for later use, because to get them again costs time.
     """
     with contextlib.suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, GIVEN_BACK_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _GIVEN_BACK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def outcome_of(serve: Callable[[], None]) -> tuple[int, str]:
