@@ -71,6 +71,10 @@ def _no_look_ahead() -> None:
     """Plan no prefetch."""
 
 
+def _no_watch(_fetch: BlockFetch) -> None:
+    """Hedge nothing."""
+
+
 class PendingRead:
     """The blocks of one read. The block loader calls `deliver` and `fail`, under its lock.
 
@@ -339,7 +343,9 @@ class BlockFetch:
     def buffers(self) -> list[memoryview]:
         """See `BufferSink.buffers`: first one block, so that its reader continues, then several."""
         missing = self.missing
-        if not self._goes_on(missing):
+        wanted = self.urgent or self._still_wanted is None or self._still_wanted(missing)
+        nearly_whole = self.before_open and self.begun and missing.length <= FINISHED_BYTES
+        if not wanted and not nearly_whole:
             raise Interrupted("no reader wants this prefetch any more")
         if self.was_hedged and not self._loader.misses_any_of(self):
             raise Interrupted("another GET was faster")
@@ -349,11 +355,6 @@ class BlockFetch:
             last = min(size, missing.length - (count - 1) * size)
             self._blocks = self._loader.cache.allocate([size] * (count - 1) + [last])
         return [block.view for block in self._blocks]
-
-    def _goes_on(self, missing: ByteRange) -> bool:
-        if self.urgent or self._still_wanted is None or self._still_wanted(missing):
-            return True
-        return self.before_open and self.begun and missing.length <= FINISHED_BYTES
 
     def commit(self, size: int) -> int:
         """See `BufferSink.commit`: whole blocks are kept; `buffers` returns the others again."""
@@ -431,6 +432,8 @@ class BlockLoader:
         self._changed = changed
         self._disk = disk
         self._watch = None if hedges is None else HedgeWatch(hedges, self._hedge, settings.clock)
+        # Watches a fetch that a reader waits for, to hedge it when it is late.
+        self._watch_late = _no_watch if self._watch is None else self._watch.add
         self._owners: dict[BlockKey, BlockFetch] = {}  # of the blocks in flight
         #: Bytes of prefetches that run or are queued, counted in whole blocks.
         self.prefetch_bytes = 0
@@ -603,11 +606,6 @@ class BlockLoader:
         # Not on the worker's thread: to start the watch, once, takes so long that the GETs of
         # prefetches would take the idle connections first.
         self._watch_late(fetch)
-
-    def _watch_late(self, fetch: BlockFetch) -> None:
-        """Watch a fetch that a reader waits for, to hedge it when it is late."""
-        if self._watch is not None:
-            self._watch.add(fetch)
 
     def misses_any_of(self, fetch: BlockFetch) -> bool:
         """Whether the fetch has blocks left that its hedge peer has not brought."""

@@ -137,7 +137,11 @@ class Dialer:
 
 
 class SourceConnection(http.client.HTTPConnection):
-    """An `HTTPConnection` that connects by a `Dialer`, also after the host closed it."""
+    """An `HTTPConnection` that connects by a `Dialer`, also after the host closed it.
+
+    :ivar unproven: the connected address, until it has answered a request; None afterwards, if the
+        host has only one address, and if the connection goes through a proxy.
+    """
 
     def __init__(
         self, dialer: Dialer, host: str, port: int, tls: ssl.SSLContext | None, timeout_s: float
@@ -148,11 +152,11 @@ class SourceConnection(http.client.HTTPConnection):
         self._dialer = dialer
         self._tls = tls
         self._timeout_s = timeout_s
-        self._peer: Peer | None = None
+        self.unproven: Peer | None = None
 
     def connect(self, *, another: bool = False) -> None:
         """Connect by the dialer, and set up TLS if the scheme is ``https``."""
-        self.sock, self._peer = self._dialer.dial(
+        self.sock, self.unproven = self._dialer.dial(
             self.host, self.port, self._timeout_s, another=another
         )
         if self._tls is None:
@@ -166,16 +170,5 @@ class SourceConnection(http.client.HTTPConnection):
 
     def distrust(self) -> None:
         """Try the host's other addresses first from now on: this one did not answer."""
-        if self._peer is not None:
-            self._peer.distrust()
-
-    def answered(self) -> None:
-        """Note that this address has answered a request."""
-        if self._peer is not None:
-            self._peer.answered()
-            self._peer = None
-
-    @property
-    def may_hang(self) -> bool:
-        """Whether this address never answered, and no other address of the host failed yet."""
-        return self._peer is not None and self._peer.may_hang(first=True)
+        if self.unproven is not None:
+            self.unproven.distrust()

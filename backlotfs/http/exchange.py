@@ -227,8 +227,20 @@ class _HeadReader(io.RawIOBase):
         """
         if self.in_head and self._head_bytes:
             self._check_head()
+        self.at_body = False
         try:
-            count = self._receive(buffer)
+            count = len(buffer)
+            if self.in_head and not self._is_tls:
+                count = self.sock.recv_into(buffer, 0, socket.MSG_PEEK)
+                seen = self._seen + bytes(buffer[:count])
+                end = _HEAD_END.search(seen)
+                if end is not None:
+                    count = end.end() - len(self._seen)
+                    # if this was the head of a 1xx answer, a further head follows
+                    self._seen, self.at_body = b"", True
+                else:
+                    self._seen = seen[-2:]
+            count = self.sock.recv_into(buffer, count) if count else 0
         except BlockingIOError:
             raise TimeoutError("no byte came in time") from None
         if self.in_head:
@@ -239,21 +251,6 @@ class _HeadReader(io.RawIOBase):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise HeadTooLarge(f"more than {MAX_HEAD_BYTES} bytes")
         self._exchange.limit_head()
-
-    def _receive(self, buffer: Any) -> int:
-        self.at_body = False
-        if self._is_tls or not self.in_head:
-            return self.sock.recv_into(buffer)
-        count = self.sock.recv_into(buffer, 0, socket.MSG_PEEK)
-        seen = self._seen + bytes(buffer[:count])
-        end = _HEAD_END.search(seen)
-        if end is not None:
-            count = end.end() - len(self._seen)
-            # if this was the head of a 1xx answer, a further head follows
-            self._seen, self.at_body = b"", True
-        else:
-            self._seen = seen[-2:]
-        return self.sock.recv_into(buffer, count) if count else 0
 
 
 class BoundedResponse(http.client.HTTPResponse):

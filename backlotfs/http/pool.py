@@ -291,11 +291,15 @@ class ConnectionPool:
             try:
                 make = functools.partial(RangeResponse, exchange=exchange)
                 connection.response_class = cast("type[RangeResponse]", make)
-                exchange.limit(UNPROVEN_S if connection.may_hang else STALL_TIMEOUT_S)
+                peer = connection.unproven
+                may_hang = peer is not None and peer.may_hang(first=True)
+                exchange.limit(UNPROVEN_S if may_hang else STALL_TIMEOUT_S)
                 exchange.watch(connection.sock)
                 connection.request("GET", request_target, headers=headers)
                 response = cast("RangeResponse", connection.getresponse())
-                connection.answered()
+                if connection.unproven is not None:
+                    connection.unproven.answered()
+                    connection.unproven = None
             except (OSError, http.client.HTTPException, ValueError) as error:
                 exchange.end()
                 connection.close()
@@ -313,9 +317,12 @@ class ConnectionPool:
 
     def give_back(self, origin: Origin, connection: SourceConnection) -> None:
         """Keep a connection whose last answer was read to its end."""
+        surplus: list[_Idle] = []
+        now_s = time.monotonic()
         with self._lock:
-            self._idle.append(_Idle(time.monotonic(), origin, connection))
-            surplus = self._expired()
+            self._idle.append(_Idle(now_s, origin, connection))
+            while self._idle and self._idle[0].since_s < now_s - IDLE_TIMEOUT_S:
+                surplus.append(self._idle.pop(0))
             of_host = [idle for idle in self._idle if idle.origin == origin]
             if len(of_host) > (0 if self._closed else IDLE_PER_HOST):
                 self._idle.remove(of_host[0])
@@ -324,14 +331,6 @@ class ConnectionPool:
                 surplus.append(self._idle.pop(0))
         for old in surplus:
             old.connection.close()
-
-    def _expired(self) -> list[_Idle]:
-        """Remove the connections that were idle for too long. Call with the lock held."""
-        oldest_s = time.monotonic() - IDLE_TIMEOUT_S
-        expired: list[_Idle] = []
-        while self._idle and self._idle[0].since_s < oldest_s:
-            expired.append(self._idle.pop(0))
-        return expired
 
     def close(self) -> None:
         """Close every idle connection, and from now on each that comes back."""
@@ -345,13 +344,14 @@ class ConnectionPool:
         self, origin: Origin, timeout_s: float, *, new: bool
     ) -> tuple[SourceConnection, bool]:
         """The connection to ``origin`` used last, or a new one; and whether it was kept alive."""
+        found, closed = None, []
+        oldest_s = time.monotonic() - IDLE_TIMEOUT_S
         with self._lock:
-            closed = self._expired()
-            found = None
             usable = [] if new else [idle for idle in self._idle if idle.origin == origin]
             for idle in reversed(usable):
                 self._idle.remove(idle)
-                if idle.connection.sock is not None and is_silent(idle.connection.sock):
+                sock = idle.connection.sock
+                if idle.since_s >= oldest_s and sock is not None and is_silent(sock):
                     found = idle.connection
                     break
                 closed.append(idle)

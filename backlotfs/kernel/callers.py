@@ -2,7 +2,7 @@
 """The callers of operations: which program calls, and how its name changes the answer.
 
 A request has the id of a *thread*, and threads have their own names ("av:demux"), so the process is
-looked up (`ProcessNames`). This reads two files of ``/proc`` that need no lock of that process. Its
+looked up (`program_of`). This reads two files of ``/proc`` that need no lock of that process. Its
 command line would need one, which a reader that faults on a mapped file of this mount holds.
 
 **Thumbnailers** read a file for its picture only. A file manager starts one for every video it
@@ -42,9 +42,9 @@ from cachetools import TTLCache
 from backlotfs.concurrency.clock import Clock
 from backlotfs.namespace.sizes import Treatment
 
-#: How long a name is cached: ids are reused, and a process becomes another program by exec.
+#: How long the program of a process is cached: ids are reused, and exec changes the program.
 REMEMBERED_S = 5.0
-#: Number of names in the cache.
+#: Number of processes whose programs are cached.
 IDS_KEPT = 1024
 #: The name if the process is gone or in another PID namespace, or if the kernel itself calls.
 UNKNOWN = "(unknown)"
@@ -63,46 +63,48 @@ class Program(NamedTuple):
     name: str
 
 
-class ProcessNames:
-    """Names of processes by the ids of their threads. Any thread may call it."""
+def program_of(thread_id: int, proc: Path = _PROC) -> Program:
+    """The program that a process runs, the same for all its processes in a session.
+
+    ``find -exec``, ``xargs`` and loops of a shell start a process for each file.
+
+    :param thread_id: of any thread of the process.
+    :param proc: where proc(5) is mounted.
+    :returns: with the name `UNKNOWN` if there is no such process.
+    """
+    try:
+        status = (proc / str(thread_id) / "status").read_bytes()
+        process_id = _field(status, b"Tgid")
+        name = (proc / str(process_id) / "comm").read_bytes()
+        # The session of a process in another PID namespace is 0.
+        together = _field(status, b"NSsid") or _field(status, b"PPid") or _field(status, b"Uid")
+    except (OSError, ValueError, IndexError):
+        return Program(0, UNKNOWN)
+    text = name.removesuffix(b"\n").decode("utf-8", "replace")
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return Program(together, text or UNKNOWN)
+
+
+class RecentPrograms:
+    """A cache of `program_of`. Any thread may call it."""
 
     def __init__(self, clock: Clock, proc: Path = _PROC) -> None:
-        """Read names from ``proc``, where proc(5) is mounted."""
+        """``proc``: where proc(5) is mounted."""
         self._proc = proc
         self._lock = threading.Lock()
         self._programs: TTLCache[int, Program] = TTLCache(
             IDS_KEPT, REMEMBERED_S, timer=clock.monotonic
         )
 
-    def of(self, thread_id: int) -> str:
-        """The name as ``ps -o comm`` shows it, but printable; `UNKNOWN` if there is none."""
-        return self.program(thread_id).name
-
-    def program(self, thread_id: int) -> Program:
-        """The program that a process runs, the same for all its processes in a session.
-
-        ``find -exec``, ``xargs`` and loops of a shell start a process for each file.
-        """
+    def of(self, thread_id: int) -> Program:
+        """The program of a process, at most `REMEMBERED_S` old; see `program_of`."""
         with self._lock:
             program = self._programs.get(thread_id)
         if program is None:
-            program = self._look_up(thread_id)
+            program = program_of(thread_id, self._proc)
             with self._lock:
                 self._programs[thread_id] = program
         return program
-
-    def _look_up(self, thread_id: int) -> Program:
-        try:
-            status = (self._proc / str(thread_id) / "status").read_bytes()
-            process_id = _field(status, b"Tgid")
-            name = (self._proc / str(process_id) / "comm").read_bytes()
-            # The session of a process in another PID namespace is 0.
-            together = _field(status, b"NSsid") or _field(status, b"PPid") or _field(status, b"Uid")
-        except (OSError, ValueError, IndexError):
-            return Program(0, UNKNOWN)
-        text = name.removesuffix(b"\n").decode("utf-8", "replace")
-        text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-        return Program(together, text or UNKNOWN)
 
 
 def _field(status: bytes, name: bytes) -> int:

@@ -18,10 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from cachetools import TTLCache
+
 from backlotfs.cache.memory import TIERS
 from backlotfs.concurrency.clock import Clock
 from backlotfs.errors import BacklotError, DeadlineExceeded, Interrupted
 from backlotfs.fetch.loader import PendingRead
+from backlotfs.kernel.callers import IDS_KEPT, REMEMBERED_S
 from backlotfs.kernel.deadlines import OPERATION_DEADLINE_S
 from backlotfs.kernel.errno_boundary import errno_of
 from backlotfs.kernel.protocol import Device, ReadRequest
@@ -79,6 +82,7 @@ class ReadCounts:
     def __init__(
         self,
         name_of: Callable[[int], str],
+        clock: Clock,
         *,
         rate: RecentRate | None = None,
         note: Callable[[int, Exception], None] = lambda _fh, _error: None,
@@ -86,6 +90,7 @@ class ReadCounts:
         """Count from 0.
 
         :param name_of: the name of a process by its id; quick, and raises nothing.
+        :param clock: times how long the program of a process is remembered.
         :param rate: counts the bytes that are answered.
         :param note: called after each failed read with its file handle and error.
         """
@@ -94,14 +99,16 @@ class ReadCounts:
         self._note = note
         self._lock = threading.Lock()
         self._by_name: dict[str, Usage] = {}
+        self._by_process: TTLCache[int, Usage] = TTLCache(
+            IDS_KEPT, REMEMBERED_S, timer=clock.monotonic
+        )
         self._used_bytes = self._before_open_bytes = 0
 
     def answered(self, pid: int, read: PendingRead) -> None:
         """Count a read of this process that was answered with bytes."""
         asked_bytes = read.wanted.length
-        name = self._name_of(pid)
         with self._lock:
-            usage = self._by_name.get(name) or self._begin_usage(name)
+            usage = self._by_process.get(pid) or self._usage_of(pid)
             usage.reads += 1
             usage.asked_bytes += asked_bytes
             for tier, blocks in enumerate(read.came_from):
@@ -113,9 +120,8 @@ class ReadCounts:
 
     def failed(self, pid: int, fh: int, error: Exception) -> None:
         """Count a read of this process that failed, or that was interrupted."""
-        name = self._name_of(pid)
         with self._lock:
-            usage = self._by_name.get(name) or self._begin_usage(name)
+            usage = self._by_process.get(pid) or self._usage_of(pid)
             usage.failed += 1
         self._note(fh, error)
 
@@ -142,11 +148,13 @@ class ReadCounts:
             found = {name: usage.copy() for name, usage in self._by_name.items()}
         return dict(sorted(found.items(), key=lambda item: (-item[1].asked_bytes, item[0])))
 
-    def _begin_usage(self, name: str) -> Usage:
-        """Counts for a name that has none yet. The caller holds the lock."""
-        if len(self._by_name) >= NAMES_KEPT:
+    def _usage_of(self, pid: int) -> Usage:
+        """The counts of the program that this process runs. The caller holds the lock."""
+        name = self._name_of(pid)
+        if name not in self._by_name and len(self._by_name) >= NAMES_KEPT:
             name = OTHERS
-        return self._by_name.setdefault(name, Usage())
+        usage = self._by_process[pid] = self._by_name.setdefault(name, Usage())
+        return usage
 
 
 class ReadLimits(NamedTuple):

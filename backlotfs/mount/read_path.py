@@ -28,7 +28,7 @@ from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
-from backlotfs.kernel.callers import ProcessNames
+from backlotfs.kernel.callers import program_of
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.log import events
 from backlotfs.log.traces import Tracing
@@ -85,7 +85,7 @@ class Metrics:
         """Make counters with the value 0. :param handles: give the file's name of a failed read."""
         failures, rate = RecentErrors(clock), RecentRate(clock)
         note = partial(_note_failure, handles, failures)
-        reads = ReadCounts(ProcessNames(clock).of, rate=rate, note=note)
+        reads = ReadCounts(lambda pid: program_of(pid).name, clock, rate=rate, note=note)
         return cls(reads, failures, rate, RecentRate(clock))
 
 

@@ -24,7 +24,7 @@ from backlotfs.catalog.db.state import sync_state
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused, SettingsError
-from backlotfs.kernel.callers import ProcessNames, ProgramRules
+from backlotfs.kernel.callers import ProgramRules, RecentPrograms
 from backlotfs.kernel.deadlines import OperationDeadlines
 from backlotfs.kernel.lifecycle import KernelMount
 from backlotfs.kernel.mounting import MountOptions
@@ -136,11 +136,11 @@ class _MountProcess:
             ),
         )
         self._adapter = adapter = self._kernel.adapter
-        self._names = ProcessNames(clock)
+        self._programs = programs = RecentPrograms(clock)
         self._rules = rules = ProgramRules(
             Treatment(settings.unsized),
             settings.no_wait,
-            name_of=self._names.of,
+            name_of=lambda pid: programs.of(pid).name,
             caller=adapter.caller,
         )
         self._stack = build_stack(
@@ -230,7 +230,7 @@ class _MountProcess:
             self._deadlines,
             Owner(settings.uid, settings.gid),
             no_prefetch=self._rules.makes_thumbnails,
-            program=lambda: self._names.program(self._adapter.caller()),
+            program=lambda: self._programs.of(self._adapter.caller()),
         )
         self._keep_control()
         self._mounting.set()
@@ -431,9 +431,10 @@ class _MountProcess:
     def _waiting_programs(self) -> Iterator[WaitingProgram]:
         """The programs whose operations wait now, for any reason."""
         for wait in self._deadlines.waits():
-            yield WaitingProgram(wait.pid, self._names.of(wait.pid), wait.embed_code, reads=False)
+            name = self._programs.of(wait.pid).name
+            yield WaitingProgram(wait.pid, name, wait.embed_code, reads=False)
         for pid, embed_code in self._adapter.waiting_reads():
-            yield WaitingProgram(pid, self._names.of(pid), embed_code, reads=True)
+            yield WaitingProgram(pid, self._programs.of(pid).name, embed_code, reads=True)
 
     def _stop(self) -> None:
         systemd.notify("STOPPING=1")

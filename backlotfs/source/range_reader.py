@@ -296,13 +296,13 @@ class RangeReader:
 
         :param aliases: ETags that name one version; None: none is known.
         :param limit: limits the bandwidth; None: no limit.
-        :param rate: counts the received bytes.
+        :param rate: counts the received bytes; None: a count that nobody reads.
         """
         self._signed_get = signed_get
         self.clock = clock
         self.aliases = aliases or EtagAliases(clock)
         self.limit = limit
-        self.rate = rate
+        self.rate = rate or RecentRate(clock)
         self.without_ranges = HostsWithoutRanges()
 
     def fetch(
@@ -418,8 +418,9 @@ class _Transfer:
             self._owner.without_ranges.forget(answer.host)
         if before:
             answer.skip(before, self._deadline.remaining_s())
-            self._count(before)
-            self._pause(answer, before)
+            self._owner.rate.add(before)
+            if self._owner.limit is not None:
+                self._pause(answer, before, self._owner.limit)
         self._receive(answer, min(held.place.stop, self._stop))
         if self.reached < self._stop:
             raise TryAgain  # the answer was complete but short: ask for the missing bytes
@@ -481,7 +482,7 @@ class _Transfer:
                 views = _part(views, self._uncommitted, stop - self.reached)
             size = sum(map(len, views))
             got = answer.read_into(views, self._deadline.remaining_s())
-            self._count(got)  # before `commit` passes the bytes to a reader
+            self._owner.rate.add(got)  # before `commit` passes the bytes to a reader
             kept = self._sink.commit(self._uncommitted + got)
             if got != size:
                 if kept:  # received bytes that were not kept are asked for again
@@ -490,27 +491,22 @@ class _Transfer:
                 raise RemoteUnavailable(f"source host {answer.host}: the body ended early")
             self.reached += got
             self._uncommitted += got - kept
-            self._pause(answer, size)
+            if self._owner.limit is not None:
+                self._pause(answer, size, self._owner.limit)
             if self.reached >= stop:
                 return
             self._deadline.check(f"read of {self._version.embed_code}")
             self._views = self._sink.buffers()
 
-    def _count(self, received_bytes: int) -> None:
-        if self._owner.rate is not None:
-            self._owner.rate.add(received_bytes)
-
-    def _pause(self, answer: RangeAnswer, size: int) -> None:
+    def _pause(self, answer: RangeAnswer, size: int, limit: BandwidthLimit) -> None:
         """Pause after ``size`` received bytes as the bandwidth limit says.
 
         The pause counts neither as time of the host nor towards the deadline.
         """
-        owner = self._owner
-        if owner.limit is None:
-            return
-        rest_s = owner.limit.take(size, owner.clock.monotonic(), urgent=self._sink.urgent)
+        clock = self._owner.clock
+        rest_s = limit.take(size, clock.monotonic(), urgent=self._sink.urgent)
         if rest_s > 0:
-            owner.clock.sleep(rest_s)
+            clock.sleep(rest_s)
             answer.rested_s += rest_s
             self._deadline.extend(rest_s)
 

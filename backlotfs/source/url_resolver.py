@@ -131,7 +131,15 @@ class UrlResolver:
         :raises DeadlineExceeded: the request of another caller takes longer than our deadline.
         :raises TryAgain, BacklotError: what the API client raises.
         """
-        asked = self._priority_of_reader(embed_code) if priority is None else priority
+        if priority is None:
+            now_s = self._clock.monotonic()
+            with self._lock:
+                read_at_s = self._read_at_s.get(embed_code)
+                self._read_at_s[embed_code] = now_s
+            read_lately = read_at_s is not None and now_s - read_at_s < READ_LATELY_S
+            asked = Priority.RENEWAL if read_lately else Priority.WAITING
+        else:
+            asked = priority
         while (known := self._usable(embed_code, current=current)) is None:
             flight, ours = self._flights.join(embed_code)
             if ours:
@@ -239,15 +247,6 @@ class UrlResolver:
     def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
         with self._lock:
             return None if current and embed_code in self._touched else self._urls.get(embed_code)
-
-    def _priority_of_reader(self, embed_code: str) -> Priority:
-        """`Priority.RENEWAL` for a file that is being read: a reader has asked lately."""
-        now_s = self._clock.monotonic()
-        with self._lock:
-            before_s = self._read_at_s.get(embed_code)
-            self._read_at_s[embed_code] = now_s
-        read_lately = before_s is not None and now_s - before_s < READ_LATELY_S
-        return Priority.RENEWAL if read_lately else Priority.WAITING
 
     def _result(self, flight: Future[SignedUrl], embed_code: str, deadline: Deadline) -> SignedUrl:
         """Wait for the URL of a flight; the deadline does not run while that waits for a credit."""

@@ -284,7 +284,7 @@ def served(
         no_prefetch=no_prefetch,
         program=str,
     )
-    counts = ReadCounts(str)
+    counts = ReadCounts(str, SystemClock())
     ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     mounted = threading.Event()
 

@@ -19,8 +19,8 @@ from backlotfs.kernel.callers import (
     TERMINAL_WAIT_S,
     THUMBNAILERS,
     UNKNOWN,
-    ProcessNames,
     ProgramRules,
+    RecentPrograms,
 )
 from backlotfs.namespace.sizes import Treatment
 from tests.fakes.clocks import ManualClock
@@ -185,20 +185,20 @@ def process(proc: Path, pid: int, comm: bytes, *, thread: int | None = None) -> 
 def test_a_thread_is_named_as_its_process(tmp_path: Path) -> None:
     """What reads is a thread, what people know is the program."""
     process(tmp_path, 10, b"ffprobe\n", thread=12)
-    names = ProcessNames(ManualClock(), tmp_path)
-    assert (names.of(10), names.of(12)) == ("ffprobe", "ffprobe")
+    names = RecentPrograms(ManualClock(), tmp_path)
+    assert {names.of(10).name, names.of(12).name} == {"ffprobe"}
 
 
 def test_remembered_for_a_while(tmp_path: Path) -> None:
     """Not looked up for each read; an id may come to mean another program."""
     clock = ManualClock()
-    names = ProcessNames(clock, tmp_path)
+    names = RecentPrograms(clock, tmp_path)
     process(tmp_path, 10, b"sh\n")
-    assert names.of(10) == "sh"
+    assert names.of(10).name == "sh"
     process(tmp_path, 10, b"cat\n")
-    assert names.of(10) == "sh"
+    assert names.of(10).name == "sh"
     clock.advance(REMEMBERED_S + 0.1)
-    assert names.of(10) == "cat"
+    assert names.of(10).name == "cat"
 
 
 @pytest.mark.parametrize(
@@ -207,24 +207,24 @@ def test_remembered_for_a_while(tmp_path: Path) -> None:
 def test_a_name_is_fit_for_a_terminal(tmp_path: Path, comm: bytes, name: str) -> None:
     """Any process may call itself anything."""
     process(tmp_path, 10, comm)
-    assert ProcessNames(ManualClock(), tmp_path).of(10) == name
+    assert RecentPrograms(ManualClock(), tmp_path).of(10).name == name
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:
     """Gone, of another namespace (0), or not as proc(5) says."""
     (tmp_path / "5").mkdir()
     (tmp_path / "5" / "status").write_bytes(b"Name:\tx\n")
-    names = ProcessNames(ManualClock(), tmp_path)
-    assert {names.of(0), names.of(4), names.of(5)} == {UNKNOWN}
+    names = RecentPrograms(ManualClock(), tmp_path)
+    assert {names.of(number).name for number in (0, 4, 5)} == {UNKNOWN}
 
 
 def test_the_real_thing() -> None:
     """This process, by its main thread and by another."""
     found: list[str] = []
-    names = ProcessNames(ManualClock())
+    names = RecentPrograms(ManualClock())
     other = threading.Thread(
-        target=lambda: found.append(names.of(threading.get_native_id())), daemon=True
+        target=lambda: found.append(names.of(threading.get_native_id()).name), daemon=True
     )
     other.start()
     other.join()
-    assert [names.of(os.getpid())] == found == [Path("/proc/self/comm").read_text().strip()]
+    assert [names.of(os.getpid()).name] == found == [Path("/proc/self/comm").read_text().strip()]

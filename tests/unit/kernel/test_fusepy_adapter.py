@@ -78,7 +78,7 @@ class Mount:
             no_prefetch=lambda: False,
             program=str,
         )
-        self.counts = ReadCounts(str)
+        self.counts = ReadCounts(str, SystemClock())
         self.limits = limits or ReadLimits(PATIENCE_S)
         self.mounted: list[bool] = []
 

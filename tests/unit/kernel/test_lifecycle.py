@@ -27,7 +27,7 @@ from backlotfs.kernel.read_requests import ReadContext, ReadCounts, ReadLimits
 from backlotfs.kernel.session import FuseSession
 from tests.fakes.workers import PATIENCE_S
 
-CONTEXT = ReadContext(SystemClock(), ReadCounts(str), ReadLimits(7.0))
+CONTEXT = ReadContext(SystemClock(), ReadCounts(str, SystemClock()), ReadLimits(7.0))
 
 
 class Loop(FuseSession):

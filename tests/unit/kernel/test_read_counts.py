@@ -32,7 +32,9 @@ def test_bytes_and_blocks() -> None:
     """Bytes as they were asked for, blocks by where they were."""
     noted: list[object] = []
     rate = RecentRate(ManualClock())
-    counts = ReadCounts(lambda _pid: "cp", rate=rate, note=lambda *what: noted.append(what))
+    counts = ReadCounts(
+        lambda _pid: "cp", ManualClock(), rate=rate, note=lambda *what: noted.append(what)
+    )
     counts.answered(1, demand((block(), MEMORY), (block(), DISK), (block(), NETWORK)))
     counts.answered(1, demand((block(), MEMORY)))
     error = RemoteUnavailable("down")
@@ -44,7 +46,7 @@ def test_bytes_and_blocks() -> None:
 
 def test_a_fetched_block_is_used_once() -> None:
     """By whoever had it first; what came from the disk was not fetched, now or when read again."""
-    counts = ReadCounts(lambda _pid: "cp")
+    counts = ReadCounts(lambda _pid: "cp", ManualClock())
     fetched, kept = block(), block()
     counts.answered(1, demand((fetched, NETWORK), (kept, DISK)))
     assert counts.used_bytes == 4
@@ -61,7 +63,7 @@ def test_a_block_that_comes_twice_is_taken_once() -> None:
 
 def test_who_asked_most_comes_first_and_late_names_share_one() -> None:
     """However many programs read, the memory is bounded, and the sum is right."""
-    counts = ReadCounts(lambda pid: f"p{pid}")
+    counts = ReadCounts(lambda pid: f"p{pid}", ManualClock())
     for pid in range(NAMES_KEPT + 5):
         counts.answered(pid, demand((block(), MEMORY)))
     counts.answered(7, demand((block(), MEMORY)))
@@ -74,7 +76,7 @@ def test_who_asked_most_comes_first_and_late_names_share_one() -> None:
 
 def test_a_snapshot_stays_as_it_is() -> None:
     """It is rendered while reads go on."""
-    counts = ReadCounts(lambda _pid: "cp")
+    counts = ReadCounts(lambda _pid: "cp", ManualClock())
     counts.answered(1, demand((block(), MEMORY)))
     before = counts.by_name()
     counts.answered(1, demand((block(), MEMORY)))
@@ -83,7 +85,7 @@ def test_a_snapshot_stays_as_it_is() -> None:
 
 def test_counted_from_many_threads() -> None:
     """Nothing is lost."""
-    counts = ReadCounts(lambda _pid: "cp")
+    counts = ReadCounts(lambda _pid: "cp", ManualClock())
     one = demand((block(), MEMORY))
 
     def work(_number: int) -> None:

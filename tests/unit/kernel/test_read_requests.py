@@ -55,7 +55,7 @@ class Reading:
         self.demands: list[PendingRead] = []
         self.look_ahead: Callable[[], None] | None = None
         self.tracing: Tracing | None = None
-        self.counts = ReadCounts(lambda pid: f"process {pid}")
+        self.counts = ReadCounts(lambda pid: f"process {pid}", self.clock)
         self.queued: set[str] = set()
         self.requests = ReadRequests(
             self.device,

@@ -126,7 +126,7 @@ class Process:
             reading=SimpleNamespace(
                 reader=SimpleNamespace(begin=None, open_files=lambda: ["a.mov"]),
                 metrics=Metrics(
-                    ReadCounts(lambda _pid: "cp"),
+                    ReadCounts(lambda _pid: "cp", ManualClock()),
                     RecentErrors(ManualClock()),
                     RecentRate(ManualClock()),
                     RecentRate(ManualClock()),
