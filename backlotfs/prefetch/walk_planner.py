@@ -434,24 +434,30 @@ class WalkPlanner:
         return pattern
 
     def _learn(self, walk: _Walk, folder: FolderOrders) -> None:
-        """Find the pattern that explains the most of the last opens."""
+        """Find the pattern that explains the most of the last opens.
+
+        Two files may be neighbours in several orders. Then the order that begins with the first of
+        these opens is the likely one, because most programs begin with the first file.
+        """
         opens = [*walk.opens]
         if len(opens) < 2:
             return
-        best, most = None, 0
+        best, most = None, (0, False)
         for pattern in folder.between(opens[-2], opens[-1]):
-            if folder.next(opens[-1], pattern) in opens[-OPENS_BEHIND:]:
-                continue  # the pattern leads back to files that were opened a moment ago
+            following = folder.next(opens[-1], pattern)
+            if following is None or following in opens[-OPENS_BEHIND:]:
+                continue  # it leads nowhere, or back to files that were opened a moment ago
             hits = 1
             while hits < len(opens) - 1 and (
                 folder.next(opens[-hits - 2], pattern) == opens[-hits - 1]
             ):
                 hits += 1
             needed = 1 + (abs(pattern.step) > 1) + min(self._failures, MAX_EXTRA_HITS)
-            if hits >= needed and hits > most:
-                best, most = pattern, hits
+            rank = hits, folder.is_first(opens[-hits - 1], pattern)
+            if hits >= needed and rank > most:
+                best, most = pattern, rank
         if best is not None:
-            walk.pattern, walk.hits, walk.growth = best, most, 1
+            walk.pattern, walk.hits, walk.growth = best, most[0], 1
             walk.front = walk.planned = opens[-1]
 
     def _drop(self, walk: _Walk) -> None:

@@ -250,3 +250,20 @@ def test_the_pattern_is_kept_in_the_next_folder(order: str) -> None:
             opened += len(walker.planned_before[1:])
         planner = walker.planner
     assert planned >= 0.95 * opened
+
+
+@pytest.mark.parametrize("order", ["listing", "inode"])
+def test_neighbours_in_two_orders(order: str) -> None:
+    """The first two files follow each other by name, too: they are the first two of one order."""
+    names = ["m1", "m2", "a", "z", "b", "y", "c", "x"]
+    files = [File(f"key{at}", name, at) for at, name in enumerate(names)]
+    if order == "inode":
+        Random(1).shuffle(files)
+    else:
+        files = [file._replace(inode=(5 * file.inode) % 8) for file in files]
+    folder = FolderOrders(1, files)
+    walker = Walker(folder, dict.fromkeys((file.embed_code for file in files), MIB))
+    for key in ordered(folder, order):
+        walker.open(key)
+    assert walker.planned_before[2:] == [True] * 6
+    assert walker.in_vain_bytes == 0
