@@ -157,7 +157,12 @@ def test_spans_of_what_hangs_when_the_mount_ends(
     collector: Collector, tmp_path: Path, fuse_binding: str
 ) -> None:
     """The read ends, and so does the span of what was fetched for it."""
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        # cat repeats an interrupted read at once, until the mount is gone
+        "OTEL_BSP_MAX_QUEUE_SIZE": "1000000",
+    }
     options = ("--traces", "--cache-size=0", "--fuse-binding", fuse_binding)
     with (
         Emulator(Library([REEL])) as emulator,
