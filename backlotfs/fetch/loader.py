@@ -72,7 +72,7 @@ def _no_look_ahead() -> None:
 
 
 def _no_watch(_fetch: BlockFetch) -> None:
-    """Hedge nothing."""
+    """Watch nothing."""
 
 
 class PendingRead:

@@ -139,8 +139,8 @@ class Dialer:
 class SourceConnection(http.client.HTTPConnection):
     """An `HTTPConnection` that connects by a `Dialer`, also after the host closed it.
 
-    :ivar unproven: the connected address, until it has answered a request; None afterwards, if the
-        host has only one address, and if the connection goes through a proxy.
+    :ivar unproven: the connected address until it has answered a request, then None. Always None if
+        the host has only one address, or if a proxy is used.
     """
 
     def __init__(

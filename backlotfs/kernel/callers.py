@@ -241,7 +241,7 @@ class ProgramRules:
 
 
 def _names(programs: Iterable[str]) -> frozenset[str]:
-    """Cut the names to 15 bytes, as the kernel does, and decode them as `ProcessNames` does."""
+    """Cut the names to 15 bytes, as the kernel does, and decode them as `program_of` does."""
     return frozenset(
         os.fsencode(os.path.basename(name))[:_NAME_BYTES].decode("utf-8", "replace")
         for name in programs

@@ -108,7 +108,9 @@ class ReadCounts:
         """Count a read of this process that was answered with bytes."""
         asked_bytes = read.wanted.length
         with self._lock:
-            usage = self._by_process.get(pid) or self._usage_of(pid)
+            usage = self._by_process.get(pid)
+        usage = usage or self._usage_of(pid)
+        with self._lock:
             usage.reads += 1
             usage.asked_bytes += asked_bytes
             for tier, blocks in enumerate(read.came_from):
@@ -120,8 +122,8 @@ class ReadCounts:
 
     def failed(self, pid: int, fh: int, error: Exception) -> None:
         """Count a read of this process that failed, or that was interrupted."""
+        usage = self._usage_of(pid)
         with self._lock:
-            usage = self._by_process.get(pid) or self._usage_of(pid)
             usage.failed += 1
         self._note(fh, error)
 
@@ -149,11 +151,12 @@ class ReadCounts:
         return dict(sorted(found.items(), key=lambda item: (-item[1].asked_bytes, item[0])))
 
     def _usage_of(self, pid: int) -> Usage:
-        """The counts of the program that this process runs. The caller holds the lock."""
+        """The counts of the program that this process runs now."""
         name = self._name_of(pid)
-        if name not in self._by_name and len(self._by_name) >= NAMES_KEPT:
-            name = OTHERS
-        usage = self._by_process[pid] = self._by_name.setdefault(name, Usage())
+        with self._lock:
+            if name not in self._by_name and len(self._by_name) >= NAMES_KEPT:
+                name = OTHERS
+            usage = self._by_process[pid] = self._by_name.setdefault(name, Usage())
         return usage
 
 

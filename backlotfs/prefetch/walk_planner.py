@@ -8,7 +8,8 @@ Orders. Programs open files in the order of the listing, by name, by inode numbe
 the low 31 bits of it (file managers that use GIO), from the first to the last or backwards. They
 open all files, those with one suffix (``*.mov``), or every n-th. A `Pattern` says which. It is
 learned from the last opens: an open that follows the one before it is a *hit*. Of several patterns,
-the one with the longest run of hits counts.
+the one with the longest run of hits counts; of equal ones, the one whose order begins with the
+first file of the run.
 
 Windows. The files that come next are fetched, up to a number of files and of bytes (the *window*).
 The window begins small and grows with each hit. A file that is passed over makes the window
@@ -131,11 +132,15 @@ class FolderOrders:
         self._orders: list[_Order] = []
         by_low_inode = sorted(listing, key=lambda index: files[index].inode & 0x7FFFFFFF)
         for order in (by_name, list(listing), by_inode, by_low_inode):
-            if all(order != [*known.files] for known in self._orders):
+            ordered = array("I", order)
+            known = next((one for one in self._orders if one.files == ordered), None)
+            if known is None:
                 place = array("I", bytes(4 * len(order)))
                 for at, index in enumerate(order):
                     place[index] = at
-                self._orders.append(_Order(array("I", order), place))
+                known = _Order(ordered, place)
+            # Equal orders are listed twice, so that a number means the same order in all folders.
+            self._orders.append(known)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -146,7 +151,7 @@ class FolderOrders:
     def next(self, key: str, pattern: Pattern) -> str | None:
         """The file after this one; None: it is the last, or not in the folder."""
         index = self._index.get(key)
-        if index is None or pattern.order >= len(self._orders):
+        if index is None:
             return None
         order = self._orders[pattern.order]
         at = order.place[index]
@@ -436,24 +441,24 @@ class WalkPlanner:
     def _learn(self, walk: _Walk, folder: FolderOrders) -> None:
         """Find the pattern that explains the most of the last opens.
 
-        Two files may be neighbours in several orders. Then the order that begins with the first of
-        these opens is the likely one, because most programs begin with the first file.
+        Two files may be neighbours in several orders. Then the order that begins with the first
+        file of the run is the likely one, because most programs begin with the first file.
         """
         opens = [*walk.opens]
         if len(opens) < 2:
             return
-        best, most = None, (0, False)
+        best, most = None, (0, False, False)
         for pattern in folder.between(opens[-2], opens[-1]):
             following = folder.next(opens[-1], pattern)
-            if following is None or following in opens[-OPENS_BEHIND:]:
-                continue  # it leads nowhere, or back to files that were opened a moment ago
+            if following in opens[-OPENS_BEHIND:]:
+                continue  # the pattern leads back to files that were opened a moment ago
             hits = 1
             while hits < len(opens) - 1 and (
                 folder.next(opens[-hits - 2], pattern) == opens[-hits - 1]
             ):
                 hits += 1
             needed = 1 + (abs(pattern.step) > 1) + min(self._failures, MAX_EXTRA_HITS)
-            rank = hits, folder.is_first(opens[-hits - 1], pattern)
+            rank = hits, folder.is_first(opens[-hits - 1], pattern), following is not None
             if hits >= needed and rank > most:
                 best, most = pattern, rank
         if best is not None:

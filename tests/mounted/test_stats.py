@@ -23,9 +23,9 @@ pytestmark = pytest.mark.mounted
 WHOLE = video("whole.mxf", 20 * MIB + 123)
 POINTS = video("points.mxf", 200 * MIB)
 ASSETS = [WHOLE, POINTS]
-#: A limit far off, with which nothing is hedged: bytes are counted here. No disk cache: on a busy
-#: machine the origin is slow enough for it, and the kernel reads a complete file in it by itself.
-OPTIONS = ("--bwlimit", "10G", "--cache-size", "0")
+#: A limit far off, with which nothing is hedged: bytes are counted here. The kernel must not read a
+#: file that is complete on disk by itself, because the mount does not count such reads.
+OPTIONS = ("--bwlimit", "10G", "--no-passthrough")
 BLOCK = 64 * KIB
 
 

@@ -267,3 +267,26 @@ def test_neighbours_in_two_orders(order: str) -> None:
         walker.open(key)
     assert walker.planned_before[2:] == [True] * 6
     assert walker.in_vain_bytes == 0
+
+
+@pytest.mark.parametrize("failed_first", [False, True])
+@pytest.mark.parametrize("count", [3, 4, 5])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_tree_of_small_folders(order: str, count: int, failed_first: bool) -> None:
+    """A pattern that is learned at the last file of a folder is kept in the next folder, too."""
+    planner = WalkPlanner()
+    planned, opened = 0, 0
+    if failed_first:
+        walker = Walker(folder_of(40, 99), {f"key{at}": MIB for at in range(40)})
+        walker.planner = planner
+        keys = ordered(walker.folder, order)
+        for key in (keys[10], keys[11], keys[35]):
+            walker.open(key)
+    for seed in range(60):
+        walker = Walker(folder_of(count, seed), {f"key{at}": MIB for at in range(count)})
+        walker.planner = planner
+        for key in ordered(walker.folder, order):
+            walker.open(key)
+        planned += sum(walker.planned_before)
+        opened += len(walker.planned_before)
+    assert planned >= 0.6 * opened

@@ -9,6 +9,7 @@ from backlotfs.byterange import ByteRange
 from backlotfs.cache.memory import DISK, MEMORY, NETWORK, Block
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.fetch.loader import PendingRead
+from backlotfs.kernel.callers import REMEMBERED_S
 from backlotfs.kernel.read_requests import NAMES_KEPT, OTHERS, ReadCounts, Usage
 from backlotfs.source.bandwidth import RecentRate
 from tests.fakes.clocks import ManualClock
@@ -72,6 +73,17 @@ def test_who_asked_most_comes_first_and_late_names_share_one() -> None:
     assert list(found)[:2] == [OTHERS, "p7"]
     assert found[OTHERS].reads == 5
     assert sum(usage.reads for usage in found.values()) == NAMES_KEPT + 6
+
+
+def test_the_name_of_a_process_is_looked_up_now_and_then() -> None:
+    """Not for each read; an id may come to mean another program."""
+    clock, names = ManualClock(), iter(["sh", "cat"])
+    counts = ReadCounts(lambda _pid: next(names), clock)
+    for _ in range(3):
+        counts.answered(1, demand((block(), MEMORY)))
+    clock.advance(REMEMBERED_S + 0.1)
+    counts.answered(1, demand((block(), MEMORY)))
+    assert {name: usage.reads for name, usage in counts.by_name().items()} == {"sh": 3, "cat": 1}
 
 
 def test_a_snapshot_stays_as_it_is() -> None:
