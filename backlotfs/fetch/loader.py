@@ -503,8 +503,8 @@ class BlockLoader:
         :param still_wanted: called before and during the GET; returns whether the bytes that have
             not arrived are still wanted. If they are not and no reader waits, the GET is dropped,
             but see `FINISHED_BYTES`.
-        :param before_open: the file is not open. Its fetches come after all others, and leave half
-            of the budget to open files.
+        :param before_open: the file is not open. Its fetches come after all others, and leave a
+            quarter of the budget to open files.
         """
         tracing = self.settings.tracing
         numbers = block_span(ahead.clamped(version.size), self.block_bytes)
@@ -515,7 +515,7 @@ class BlockLoader:
             absent = [
                 key.number for key in keys if key not in self.cache and key not in self._owners
             ]
-            budget = self._prefetch_budget // 2 if before_open else self._prefetch_budget
+            budget = self._prefetch_budget * 3 // 4 if before_open else self._prefetch_budget
             room = (budget - self.prefetch_bytes) // self.block_bytes
             del absent[max(0, room) :]
             started: list[BlockFetch] = []

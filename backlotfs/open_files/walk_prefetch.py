@@ -27,12 +27,16 @@ from backlotfs.api.rate_limiter import Priority
 from backlotfs.byterange import ByteRange
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
-from backlotfs.config.settings import MIB
 from backlotfs.config.time_limits import TimeLimits
 from backlotfs.errors import BacklotError
 from backlotfs.fetch.loader import BlockLoader
-from backlotfs.prefetch.planner import window_target
-from backlotfs.prefetch.registry import PrefetcherRegistry, StatsOf
+from backlotfs.prefetch.planner import (
+    MIN_GROWN_REQUEST_BYTES,
+    WINDOW_REQUESTS,
+    power_below,
+    window_target,
+)
+from backlotfs.prefetch.registry import MAX_WINDOW_BYTES, PrefetcherRegistry, StatsOf
 from backlotfs.prefetch.walk_planner import (
     LEAD_BYTES,
     AheadFile,
@@ -43,8 +47,6 @@ from backlotfs.prefetch.walk_planner import (
 from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 
-#: Largest window of one program; more than 32 connections of 60 MB/s need.
-MAX_AHEAD_BYTES = 64 * MIB
 #: The number of programs that are remembered. A program has a share of the memory for this many
 #: seconds after its last open.
 PROGRAMS_REMEMBERED, ACTIVE_S = 64, 2.0
@@ -166,7 +168,7 @@ class WalkPrefetcher:
         with self._lock:
             programs = list(self._programs.values())
         return [
-            MAX_AHEAD_BYTES
+            MAX_WINDOW_BYTES
             for program in programs
             if program.wanted and now_s - program.opened_s < ACTIVE_S
         ]
@@ -200,7 +202,7 @@ class WalkPrefetcher:
         now_s = self._clock.monotonic()
         shares = self._prefetchers.shares
         shares.settle(self, now_s)
-        window = min(MAX_AHEAD_BYTES, shares.cap_bytes)
+        window = min(MAX_WINDOW_BYTES, shares.cap_bytes)
         versions: dict[str, SourceVersion] = {}
 
         def size_of(embed_code: str) -> int | None:
@@ -243,7 +245,10 @@ class WalkPrefetcher:
             # If the file was opened meanwhile, its readers decide, also those of other programs.
             return code in expected or self._prefetchers.wanted(version, left)
 
-        request = window_target(self._stats_of(code)).request_bytes
+        # A small window is split into several requests, so that it arrives sooner.
+        part_of_window = power_below(program.planner.window_bytes // WINDOW_REQUESTS)
+        largest = window_target(self._stats_of(code)).request_bytes
+        request = max(MIN_GROWN_REQUEST_BYTES, min(part_of_window, largest))
         for start in range(part.start, part.stop, request):
             piece = ByteRange(start, min(start + request, part.stop))
             self._loader.prefetch(version, piece, wanted, before_open=True)

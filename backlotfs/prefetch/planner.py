@@ -547,7 +547,7 @@ class ReadPlanner:
         if stop >= self._size:
             stop = self._size
             # This is the end of the file: split the rest over many connections.
-            spread = _power_below((stop - start) // PARALLEL)
+            spread = power_below((stop - start) // PARALLEL)
             request = max(min(request, spread), self._limits.min_request_bytes)
         else:
             # Only whole requests, because otherwise each read would cause a GET of its own size.
@@ -565,11 +565,11 @@ class ReadPlanner:
 
     def _request_bytes(self, window: int) -> int:
         """The size of a request: a power of two, so that all windows cut at the same places."""
-        part = _power_below(window // self.window_requests)
+        part = power_below(window // self.window_requests)
         return max(min(part, self.target.request_bytes), self._limits.min_request_bytes)
 
 
-def _power_below(number: int) -> int:
+def power_below(number: int) -> int:
     """The largest power of two that is not more than ``number``; at least 1."""
     return 1 << max(0, number.bit_length() - 1)
 

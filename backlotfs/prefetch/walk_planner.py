@@ -267,10 +267,11 @@ class WalkPlanner:
     """Plans from the opens of one program. Not thread-safe: its owner locks.
 
     :ivar wasted_bytes: bytes that were fetched ahead in vain.
+    :ivar window_bytes: the window of the last plan.
     """
 
     def __init__(self) -> None:
-        self.wasted_bytes = 0
+        self.wasted_bytes = self.window_bytes = 0
         self._read_bytes = 0
         self._failures = 0
         self._proof = PROVEN_HITS
@@ -342,7 +343,8 @@ class WalkPlanner:
         if self.expected_bytes(1) is None:
             return []
         files = min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
-        room = self._window(walk, max_window_bytes) - sum(walk.ahead.values())
+        self.window_bytes = self._window(walk, max_window_bytes)
+        room = self.window_bytes - sum(walk.ahead.values())
         found: list[AheadFile] = []
         key: str | None = walk.planned if walk.planned in walk.ahead else None
         while room > 0:
