@@ -134,9 +134,9 @@ class FailingProxy:
         self.calls += 1
         fails = self.calls % 20 == 0
         way = self.calls // 20 % 3
+        self.failed += fails  # also if its worker is killed before the body has come
         body = await request.read()
         if fails:
-            self.failed += 1
             if way == 0:
                 return web.Response(status=500, text=_ERROR, content_type="application/xml")
             if way == 1 and request.transport is not None:
