@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -481,7 +482,8 @@ def check_source(account: Account, api: ApiClient, clock: Clock, codes: list[str
     The check uses the first of ``codes`` that has a source.
     """
     policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-    dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
+    tls = partial(client_context, account.ca_bundle)
+    dialer = Dialer(policy, tls, proxy=account.proxy)
     connections = ConnectionPool(dialer, user_agent=USER_AGENT)
     resolver = UrlResolver(api, ApiRateLimiter(clock), clock)
     signed_get = SignedGet(

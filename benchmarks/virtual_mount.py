@@ -14,6 +14,7 @@ import requests
 
 from backlotfs.api import rate_limiter
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.api.session import ApiSession
 from backlotfs.catalog import catalog, probe_scheduler, versions
 from backlotfs.catalog.db import state
 from backlotfs.concurrency import single_flight, workers
@@ -96,7 +97,7 @@ def mounted(service: VirtualService, time: VirtualTime, cache_dir: Path) -> Iter
 
 @contextlib.contextmanager
 def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
-    def session(_account: object) -> requests.Session:
+    def session() -> requests.Session:
         made = requests.Session()
         made.trust_env = False
         made.mount("http://", ServiceAdapter(service))
@@ -112,7 +113,7 @@ def _stood_in(service: VirtualService, time: VirtualTime) -> Iterator[None]:
             mock.patch.multiple(
                 stack_module,
                 ApiRateLimiter=functools.partial(ApiRateLimiter, wait=wait),
-                open_api_session=session,
+                open_api_session=lambda _account: ApiSession(session),
             )
         )
         stack.enter_context(

@@ -27,6 +27,8 @@ from backlotfs.errors import (
 )
 
 MAX_MESSAGE_LENGTH = 300
+#: A page of 500 assets with metadata is about 1 MB; a larger body is a fault or an attack.
+MAX_BODY_BYTES = 32 * 1024 * 1024
 _MAX_DEPTH = 4
 _MAX_SAID = 65_536  # bytes of a body, and characters of a message, that are read
 _MAX_SEARCHED = 2_400  # characters of a message that are searched for words to show

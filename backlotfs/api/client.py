@@ -18,9 +18,7 @@ from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
-import requests
-
-from backlotfs.api.answers import Answer, RequestExpired, read_body, refusal
+from backlotfs.api.answers import MAX_BODY_BYTES, Answer, RequestExpired, read_body, refusal
 from backlotfs.api.paging import IN_MEMORY, ListingMeter, PageSize, walk
 from backlotfs.api.rate_limiter import (
     ApiRateLimiter,
@@ -43,8 +41,8 @@ from backlotfs.api.records import (
     parse_source_file_info,
     parse_streams,
 )
+from backlotfs.api.session import ApiSession
 from backlotfs.api.signing import Credentials, round_expires, signed_query
-from backlotfs.api.transport import MAX_BODY_BYTES, Transport
 from backlotfs.api.untrusted_json import MAX_RECORD_CHARS, read_document
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
@@ -183,7 +181,7 @@ class ApiClient:
     def __init__(
         self,
         account: Account,
-        session: requests.Session,
+        session: ApiSession,
         clock: Clock,
         *,
         limiter: ApiRateLimiter | None = None,
@@ -203,7 +201,8 @@ class ApiClient:
         self._credentials = Credentials(account.api_key, account.api_secret)
         self._api = parse_base(account.api_url, "API URL")
         self._cdn = parse_base(account.cdn_url, "CDN URL") if account.cdn_url else None
-        self._transport = Transport(session, clock, account.limits)
+        self._session = session
+        self._limits = account.limits
         self._clock = clock
         self._limiter = limiter or ApiRateLimiter(clock)
         self._retry = retry or RetryPolicy()
@@ -417,7 +416,7 @@ class ApiClient:
             self._credentials, "GET", request.route, request.params, expires=expires
         )
         try:
-            answer = self._transport.get(
+            answer = self._session.transport(self._clock, self._limits).get(
                 f"{base.origin}{base.prefix}{request.route}?{query}",
                 host=base.host,
                 route=request.route,

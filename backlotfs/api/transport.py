@@ -30,7 +30,7 @@ from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from backlotfs.api.answers import Answer, one_line
+from backlotfs.api.answers import MAX_BODY_BYTES, Answer, one_line
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.settings import hint_at_ignored_proxy
@@ -460,8 +460,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(inner for inner in nested if isinstance(inner, BaseException))
 
 
-# a page of 500 assets with metadata is about 1 MB; a larger body is a fault or an attack
-MAX_BODY_BYTES = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import click
-import requests
 
 from backlotfs.api.answers import one_line
 from backlotfs.api.client import ApiClient
 from backlotfs.api.paging import ListingLimits, ListingMeter
 from backlotfs.api.rate_limiter import ApiRateLimiter
 from backlotfs.api.records import Asset
+from backlotfs.api.session import ApiSession
 from backlotfs.api.signing import Credentials
 from backlotfs.catalog.db.names import given_names
 from backlotfs.catalog.db.schema import LibraryIdentity, catalog_path
@@ -50,7 +50,7 @@ def _limiter(account: Account, api_share: str | None) -> ApiRateLimiter:
 
 def _named_assets(
     account: Account,
-    session: requests.Session,
+    session: ApiSession,
     limiter: ApiRateLimiter,
     mode: NameMode,
     cache_dir: Path | None,
@@ -143,7 +143,7 @@ def _found(
     wanted: str,
     named: list[tuple[str, Asset]],
     account: Account,
-    session: requests.Session,
+    session: ApiSession,
     limiter: ApiRateLimiter,
 ) -> dict[str, object]:
     """The fields of the asset with this embed code or name. :raises NoSuchEntry: there is none."""

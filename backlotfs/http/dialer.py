@@ -14,8 +14,7 @@ import http.client
 import os
 import ssl
 import time
-
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from collections.abc import Callable
 
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.time_limits import API_LOOK_UP_S
@@ -43,6 +42,8 @@ def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
     if ca_bundle is None:
         context = ssl.create_default_context()
         if not _has_authorities():
+            from requests.utils import DEFAULT_CA_BUNDLE_PATH  # late: it takes 0.1 s
+
             context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
     else:
         try:
@@ -56,6 +57,12 @@ def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
             ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def check_ca_bundle(ca_bundle: str | None) -> None:
+    """Read a CA bundle now, if one is named. :raises SettingsError: see `client_context`."""
+    if ca_bundle is not None:
+        client_context(ca_bundle)
 
 
 def _has_authorities() -> bool:
@@ -73,12 +80,16 @@ class Dialer:
     def __init__(
         self,
         policy: SourcePolicy,
-        tls: ssl.SSLContext,
+        tls: Callable[[], ssl.SSLContext],
         *,
         proxy: Proxy | None = None,
         resolve: Resolve | None = None,
     ) -> None:
-        """``resolve``: used instead of `socket.getaddrinfo`."""
+        """Connect nothing yet.
+
+        :param tls: called for each ``https`` connection, so that authorities are read only then.
+        :param resolve: used instead of `socket.getaddrinfo`.
+        """
         self.proxy = proxy
         self._policy = policy
         self._tls = tls
@@ -96,7 +107,7 @@ class Dialer:
         :raises ProxyFailed: the proxy did not connect; an `OSError`.
         :raises OSError, ValueError: unresolvable, refused, unreachable, too slow, not trusted.
         """
-        tls = self._tls if scheme == "https" else None
+        tls = self._tls() if scheme == "https" else None
         connection = SourceConnection(self, host, port, tls, timeout_s)
         try:
             connection.connect(another=another)

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import requests
-
 from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.api.session import ApiSession
 from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.config.settings import Account
 from backlotfs.config.time_limits import UNREACHABLE_S
@@ -22,7 +21,7 @@ from backlotfs.http.backoff import Backoff, RetryPolicy
 def check_api(
     account: Account,
     clock: Clock,
-    session: requests.Session,
+    session: ApiSession,
     limiter: ApiRateLimiter | None = None,
 ) -> bool:
     """List one asset; return whether the API includes sources in listings on request.

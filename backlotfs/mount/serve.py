@@ -218,10 +218,6 @@ class _MountProcess:
         saved = stack.catalog.open_saved()
         if saved:
             threading.Thread(target=self._show_saved, name="saved-listing", daemon=True).start()
-            if stack.catalog.refreshing:
-                threading.Thread(
-                    target=self._refresh_saved, name="first-refresh", daemon=True
-                ).start()
         else:
             self._list_library()
         operations = Operations(
@@ -321,6 +317,8 @@ class _MountProcess:
     def _announce(self, *, saved: bool) -> None:
         """:raises CatalogClosed: the mount has ended."""
         settings, stack = self._settings, self._stack
+        if saved and stack.catalog.refreshing:  # not before: it would slow the start down
+            threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
         if saved and self._is_refused(self._began_s + FIRST_ANSWER_S, heard=stack.api.heard.is_set):
             self._stop()
             return

@@ -7,15 +7,14 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import requests
+from typing import TYPE_CHECKING
 
 from backlotfs import __version__
 from backlotfs.api.client import ApiClient
 from backlotfs.api.paging import ListingLimits
 from backlotfs.api.rate_limiter import ApiRateLimiter
+from backlotfs.api.session import ApiSession
 from backlotfs.api.signing import Credentials
-from backlotfs.api.transport import open_session
 from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.catalog.captions import CaptionBackfill
 from backlotfs.catalog.catalog import Catalog
@@ -35,6 +34,7 @@ from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import Account, MountSettings, NameMode
 from backlotfs.errors import BacklotError, SettingsError
+from backlotfs.http.dialer import check_ca_bundle
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
 from backlotfs.log.traces import Tracing
@@ -64,20 +64,30 @@ from backlotfs.source.url_resolver import UrlResolver
 from backlotfs.source.version import SourceVersion
 from backlotfs.thumbnails.shared import SharedPictures
 
+if TYPE_CHECKING:
+    import requests
+
 log = logging.getLogger(__name__)
 
 
-def open_api_session(account: Account) -> requests.Session:
+def open_api_session(account: Account) -> ApiSession:
     """Open an API session with a connection pool large enough for all threads.
 
     :raises SettingsError: the account's ``ca_bundle`` cannot be used.
     """
-    return open_session(
-        user_agent=USER_AGENT,
-        pool_size=1 + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
-        ca_bundle=account.ca_bundle,
-        proxy=account.proxy,
-    )
+    check_ca_bundle(account.ca_bundle)
+
+    def make() -> requests.Session:
+        from backlotfs.api.transport import open_session  # late: it imports `requests`
+
+        return open_session(
+            user_agent=USER_AGENT,
+            pool_size=1 + PROBE_THREADS + TRANSFER_THREADS + URL_WAITERS,
+            ca_bundle=account.ca_bundle,
+            proxy=account.proxy,
+        )
+
+    return ApiSession(make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class Stack:
     """
 
     limiter: ApiRateLimiter
-    session: requests.Session
+    session: ApiSession
     api: ApiClient
     db: CatalogDb
     resolver: UrlResolver

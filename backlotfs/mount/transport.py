@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from backlotfs import __version__
 from backlotfs.concurrency.clock import Clock
@@ -12,7 +13,7 @@ from backlotfs.fetch.hosts import HostRegistry
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.backoff import RetryPolicy
 from backlotfs.http.circuit_breaker import Breakers
-from backlotfs.http.dialer import Dialer, client_context
+from backlotfs.http.dialer import Dialer, check_ca_bundle, client_context
 from backlotfs.http.pool import ConnectionPool
 from backlotfs.log.traces import Tracing
 from backlotfs.source.host_shares import HostShares
@@ -37,9 +38,11 @@ class Transport:
 
     @classmethod
     def of(cls, account: Account, clock: Clock, tracing: Tracing | None = None) -> Transport:
-        """Connect nothing yet."""
+        """Connect nothing yet. :raises SettingsError: see `check_ca_bundle`."""
         policy = SourcePolicy.of(account.api_url, account.allow_source_hosts)
-        dialer = Dialer(policy, client_context(account.ca_bundle), proxy=account.proxy)
+        check_ca_bundle(account.ca_bundle)
+        tls = partial(client_context, account.ca_bundle)
+        dialer = Dialer(policy, tls, proxy=account.proxy)
         breakers = Breakers(clock)
         pool = ConnectionPool(dialer, user_agent=USER_AGENT, breakers=breakers)
         return cls(pool, policy, clock, HostRegistry(clock, tracing), breakers)

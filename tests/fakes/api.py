@@ -23,6 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from backlotfs.api.client import ApiClient
 from backlotfs.api.rate_limiter import ApiRateLimiter, Priority, Turn
 from backlotfs.api.records import Asset, DeletedAsset, Label, Page, SignedUrl, Source
+from backlotfs.api.session import ApiSession
 from backlotfs.api.transport import open_session
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.config.settings import Account
@@ -150,12 +151,16 @@ def scripted(
         wait=lambda _condition, seconds: clock.advance(seconds),
     )
     adapter = ScriptedAdapter(clock, list(steps))
-    session = open_session(user_agent="test/1", pool_size=1)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+
+    def session() -> requests.Session:
+        made = open_session(user_agent="test/1", pool_size=1)
+        made.mount("https://", adapter)
+        made.mount("http://", adapter)
+        return made
+
     client = ApiClient(
         Account(api_url, KEY, SECRET, cdn_url),
-        session,
+        ApiSession(session),
         clock,
         retry=retry,
         page_limit=page_limit,

@@ -43,7 +43,7 @@ def host() -> Iterator[HostileHost]:
 @contextlib.contextmanager
 def connection_pool(resolve: Any = None) -> Iterator[ConnectionPool]:
     """A pool as a mount has."""
-    pool = ConnectionPool(Dialer(POLICY, client_context(), resolve=resolve), user_agent="t")
+    pool = ConnectionPool(Dialer(POLICY, client_context, resolve=resolve), user_agent="t")
     with contextlib.closing(pool):
         yield pool
 

@@ -105,7 +105,8 @@ def library(documents: dict[str, object], *layouts: str) -> Iterator[tuple[Stack
         )
         stack = build_stack(given_settings, clock)
         with closing(stack):
-            stack.session.mount("http://", HostileApi(documents))
+            made = stack.session.transport(clock, account.limits).session
+            made.mount("http://", HostileApi(documents))
             stack.catalog.load(Deadline(600.0, clock))
             yield stack, Deadline(20.0, clock)
 

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from backlotfs.api.transport import MAX_BODY_BYTES
+from backlotfs.api.answers import MAX_BODY_BYTES
 from backlotfs.concurrency.clock import Deadline
 from backlotfs.errors import (
     BacklotError,

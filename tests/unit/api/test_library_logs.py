@@ -61,7 +61,7 @@ def test_the_source_side(
     """http.client alone prints the whole head of a request."""
     redact_library_logs()
     with RawServer(ok(b"abcd")) as server:
-        dialer = Dialer(SourcePolicy.of(server.url), client_context())
+        dialer = Dialer(SourcePolicy.of(server.url), client_context)
         port = int(server.url.rpartition(":")[2])
         connection = dialer.connect("http", "127.0.0.1", port, timeout_s=5)
         connection.request("GET", f"/v2/assets?{QUERY}")

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
+from backlotfs.api.session import ApiSession
 from backlotfs.api.transport import explain, open_session, timeouts_s
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.config.proxy import parse_proxy
@@ -123,3 +127,32 @@ def test_timeouts() -> None:
     assert timeouts_s(Deadline(1e9, clock), limits) == (limits.connect_s, 60.0)
     assert max(timeouts_s(Deadline(1.0, clock), limits)) <= 1.0
     assert min(timeouts_s(Deadline(0.0, clock), limits)) > 0
+
+
+def test_the_first_call_makes_the_session(echo: tuple[str, type[_Echo]]) -> None:
+    """Not the start: nothing is made before, and all threads share one session."""
+    made: list[requests.Session] = []
+
+    def make() -> requests.Session:
+        made.append(open_session(user_agent="t", pool_size=8))
+        return made[-1]
+
+    with ApiSession(make):
+        pass
+    assert not made, "closed without a call"
+    clock, url = SystemClock(), echo[0]
+
+    def call(_number: int) -> int:
+        transport = session.transport(clock, TimeLimits())
+        return transport.get(url, host="h", route="/", deadline=Deadline(30, clock)).status
+
+    with ApiSession(make) as session, ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(call, range(16))) == [302] * 16
+    assert len(made) == 1
+
+
+def test_a_mount_starts_without_the_library_of_the_calls() -> None:
+    """It takes a tenth of a second to import, and a mount with a saved listing answers before."""
+    asked = "import sys, backlotfs.mount.serve; print({'requests', 'urllib3'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -50,7 +50,7 @@ def scripted(*answers: list[str]) -> tuple[Resolve, list[str]]:
 
 def dialer(resolve: Resolve, *allowed: str) -> Dialer:
     """To sources of an API that is far away."""
-    return Dialer(SourcePolicy.of(API, allowed), client_context(), resolve=resolve)
+    return Dialer(SourcePolicy.of(API, allowed), client_context, resolve=resolve)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_ways_to_say_here(host: str) -> None:
     """However it is spelt, the system's own resolver says what it means, and that is refused."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        door = Dialer(SourcePolicy("93.184.216.34"), client_context())
+        door = Dialer(SourcePolicy("93.184.216.34"), client_context)
         with pytest.raises((SourceRefused, socket.gaierror)):
             door.connect("http", host, listener.getsockname()[1], timeout_s=2)
         with pytest.raises(BlockingIOError):
@@ -182,7 +182,9 @@ def test_tls_with_an_authority_of_ones_own(tls_server: TlsServer, bundle: str) -
     """The name in the URL is the one that is proved, its last dot aside; TLS is at least 1.2."""
     context = client_context(bundle)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    door = Dialer(SourcePolicy.of(API, ["*.example"]), context, resolve=scripted(["127.0.0.1"])[0])
+    door = Dialer(
+        SourcePolicy.of(API, ["*.example"]), lambda: context, resolve=scripted(["127.0.0.1"])[0]
+    )
     for host in ("origin.example", "origin.example."):
         port = tls_server("origin.example")
         connection = door.connect("https", host, port, timeout_s=5)
@@ -195,7 +197,9 @@ def test_tls_with_an_authority_of_ones_own(tls_server: TlsServer, bundle: str) -
 def test_tls_that_proves_nothing(tls_server: TlsServer, bundle: str, trusting: bool) -> None:
     """Another name, or an authority that nobody trusts here."""
     context = client_context(bundle if trusting else None)
-    door = Dialer(SourcePolicy.of(API, ["*.example"]), context, resolve=scripted(["127.0.0.1"])[0])
+    door = Dialer(
+        SourcePolicy.of(API, ["*.example"]), lambda: context, resolve=scripted(["127.0.0.1"])[0]
+    )
     port = tls_server("other.example" if trusting else "origin.example")
     with pytest.raises(ssl.SSLCertVerificationError):
         door.connect("https", "origin.example", port, timeout_s=5)

@@ -23,7 +23,7 @@ WANTED = ByteRange(0, 8)
 @pytest.fixture
 def pool() -> Iterator[ConnectionPool]:
     """To this machine."""
-    dialer = Dialer(SourcePolicy.of("http://127.0.0.1"), client_context())
+    dialer = Dialer(SourcePolicy.of("http://127.0.0.1"), client_context)
     found = ConnectionPool(dialer, user_agent="t")
     yield found
     found.close()

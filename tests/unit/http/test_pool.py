@@ -27,7 +27,7 @@ SECRET = "vjbyPxybdZaNmGa%2ByT272YEAiv4%3D"
 @pytest.fixture
 def pool() -> Iterator[ConnectionPool]:
     """A pool that leaves no socket open."""
-    dialer = Dialer(SourcePolicy.of("http://127.0.0.1", ["*.example"]), client_context())
+    dialer = Dialer(SourcePolicy.of("http://127.0.0.1", ["*.example"]), client_context)
     found = ConnectionPool(dialer, user_agent="backlotfs/test")
     yield found
     found.close()

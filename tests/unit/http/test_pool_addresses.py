@@ -30,7 +30,7 @@ def pool_of(*hosts: str) -> Iterator[ConnectionPool]:
         return [info for host in hosts for info in socket.getaddrinfo(host, port, *rest)]
 
     policy = SourcePolicy.of("https://api.example", ["*.example"])
-    door = Dialer(policy, client_context(), resolve=resolve)  # type: ignore[arg-type]
+    door = Dialer(policy, client_context, resolve=resolve)  # type: ignore[arg-type]
     with contextlib.closing(ConnectionPool(door, user_agent="t")) as pool:
         yield pool
 

@@ -29,7 +29,7 @@ def pool_by(
 ) -> Iterator[ConnectionPool]:
     """A pool whose connections go through ``proxy``."""
     chosen = None if proxy is None else parse_proxy(f"http://name:word@{proxy}", "x")
-    door = Dialer(SourcePolicy.of("https://api.example"), client_context(), proxy=chosen)
+    door = Dialer(SourcePolicy.of("https://api.example"), client_context, proxy=chosen)
     breakers = None if clock is None else Breakers(clock)
     with contextlib.closing(ConnectionPool(door, user_agent="t", breakers=breakers)) as pool:
         yield pool

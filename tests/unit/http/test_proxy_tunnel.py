@@ -317,7 +317,7 @@ def test_which_hosts_a_proxy_is_asked_for(
 ) -> None:
     """What the name itself says is checked; what it resolves to, only the proxy knows."""
     proxy.reply = b"HTTP/1.1 200 OK\r\n\r\n"
-    door = Dialer(SourcePolicy.of(api), client_context(), proxy=parse_proxy(proxy.url, "x"))
+    door = Dialer(SourcePolicy.of(api), client_context, proxy=parse_proxy(proxy.url, "x"))
     if allowed:
         door.connect("http", host, 80, timeout_s=AMPLE_S).close()
     else:

@@ -76,7 +76,7 @@ class Source(UrlResolver):
         self.known: SourceVersion | None = None
         self.aliases = aliases or EtagAliases(CLOCK)
         policy = SourcePolicy.of("http://127.0.0.1", [])
-        self._pool = ConnectionPool(Dialer(policy, client_context()), user_agent="backlotfs/test")
+        self._pool = ConnectionPool(Dialer(policy, client_context), user_agent="backlotfs/test")
         retry = RetryPolicy(max_attempts=4, first_delay_s=0.0)
         get = SignedGet(self, self._pool, CLOCK, retry, policy=policy, meter=Meter())
         self._probe = SourceProbe(get, aliases=self.aliases, known=lambda _code: self.known)
