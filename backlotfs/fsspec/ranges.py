@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -30,9 +30,9 @@ STREAM_WINDOW_BYTES, STREAM_PART = 64 * MIB, 4
 #: The largest gap between two parts that are one read: to fetch the bytes of the gap takes less
 #: time than another GET.
 NEAR_BYTES = 64 * 1024
-#: The most bytes of several parts that are one read: several connections fetch more bytes in less
-#: time than one.
-JOINED_BYTES = 1 * MIB
+#: The most bytes of several parts that are one read. Several connections fetch more bytes in less
+#: time than one, so few bytes are split into `READS_AT_ONCE` reads.
+LEAST_JOINED_BYTES, MOST_JOINED_BYTES, READS_AT_ONCE = 1 * MIB, 2 * MIB, 16
 
 
 class Part(NamedTuple):
@@ -96,17 +96,19 @@ def read_large(
     return stream(loader, version, wanted.start, window_bytes, library.waiter, wanted.stop)
 
 
-def _grouped(parts: Iterable[Part]) -> list[_Group]:
+def _grouped(parts: Sequence[Part]) -> list[_Group]:
     """Join neighbouring parts into reads, ordered by the lowest number of their parts."""
     groups: list[_Group] = []
     now: _Group | None = None
+    share = sum(part.wanted.length for part in parts) // READS_AT_ONCE
+    joined_bytes = max(LEAST_JOINED_BYTES, min(MOST_JOINED_BYTES, share))
     for part in sorted(parts, key=lambda one: (one.version.embed_code, one.wanted.start)):
         start, stop = part.wanted.start, part.wanted.stop
         if (
             now is None
             or now.version != part.version
             or start - now.stop > NEAR_BYTES
-            or max(stop, now.stop) - now.start > JOINED_BYTES
+            or max(stop, now.stop) - now.start > joined_bytes
         ):
             now = _Group(part.version, start, stop)
             groups.append(now)
