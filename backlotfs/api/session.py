@@ -24,7 +24,7 @@ class ApiSession:
     """A session of `requests` that the first call makes. Any thread may use it."""
 
     def __init__(self, make: Callable[[], requests.Session]) -> None:
-        """Import and connect nothing yet. :param make: called at most once."""
+        """Import and connect nothing yet. :param make: called by the first `transport`."""
         self._make = make
         self._making = threading.Lock()
         self._session: requests.Session | None = None

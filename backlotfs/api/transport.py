@@ -12,7 +12,6 @@ import contextlib
 import errno
 import functools
 import http.client
-import logging
 import os
 import socket
 import ssl
@@ -48,29 +47,7 @@ from backlotfs.http.dialer import client_context
 from backlotfs.http.exchange import BoundedResponse, Exchange, ExchangeTimeout
 from backlotfs.http.proxy_tunnel import Dial, ProxyFailed, dial_for
 from backlotfs.http.range_checks import doubtful_encoding
-from backlotfs.log.redaction import RedactingFilter, redacted
-
-_LIBRARIES = ("urllib3", "requests", "http.client")
-_FILTER = RedactingFilter()
-_HTTP_LOG = logging.getLogger("http.client")
-
-
-def redact_library_logs() -> None:
-    """Redact all log lines of urllib3, requests and `http.client` from now on, for all handlers.
-
-    May be called again, from any thread.
-    """
-    for name in list(logging.Logger.manager.loggerDict):
-        if name.startswith(_LIBRARIES):
-            logging.getLogger(name).addFilter(_FILTER)
-    # With a ``debuglevel``, `http.client` uses print() and no logger. A name of the module goes
-    # before the builtin.
-    http.client.print = _debug_line  # type: ignore[attr-defined]  # the name is ours to add
-
-
-def _debug_line(*words: object, **_how: object) -> None:
-    _HTTP_LOG.debug("%s", redacted(" ".join(str(word) for word in words)))
-
+from backlotfs.log.redaction import redact_library_logs
 
 # sockets refuse a timeout of 0
 _LEAST_TIMEOUT_S = 0.001

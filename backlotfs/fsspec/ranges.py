@@ -30,9 +30,9 @@ STREAM_WINDOW_BYTES, STREAM_PART = 64 * MIB, 4
 #: The largest gap between two parts that are one read: to fetch the bytes of the gap takes less
 #: time than another GET.
 NEAR_BYTES = 64 * 1024
-#: The most bytes of several parts that are one read. Several connections fetch more bytes in less
-#: time than one, so few bytes are split into `READS_AT_ONCE` reads.
-LEAST_JOINED_BYTES, MOST_JOINED_BYTES, READS_AT_ONCE = 1 * MIB, 2 * MIB, 16
+#: Parts are joined into reads of a `JOINED_PART`-th of all their bytes, within these limits: larger
+#: reads cost less, but several connections fetch more bytes in less time than one.
+LEAST_JOINED_BYTES, MOST_JOINED_BYTES, JOINED_PART = 1 * MIB, 2 * MIB, 16
 
 
 class Part(NamedTuple):
@@ -100,7 +100,8 @@ def _grouped(parts: Sequence[Part]) -> list[_Group]:
     """Join neighbouring parts into reads, ordered by the lowest number of their parts."""
     groups: list[_Group] = []
     now: _Group | None = None
-    share = sum(part.wanted.length for part in parts) // READS_AT_ONCE
+    lengths = [part.wanted.length for part in parts]
+    share = sum(length for length in lengths if length <= STREAM_BYTES) // JOINED_PART
     joined_bytes = max(LEAST_JOINED_BYTES, min(MOST_JOINED_BYTES, share))
     for part in sorted(parts, key=lambda one: (one.version.embed_code, one.wanted.start)):
         start, stop = part.wanted.start, part.wanted.stop

@@ -9,12 +9,14 @@ the check. A proxy resolves names by itself, so with a proxy only the name is ch
 
 from __future__ import annotations
 
-import functools
 import http.client
 import os
 import ssl
+import threading
 import time
 from collections.abc import Callable
+
+from cachetools import cached
 
 from backlotfs.config.proxy import Proxy
 from backlotfs.config.time_limits import API_LOOK_UP_S
@@ -31,7 +33,8 @@ from backlotfs.http.connecting import (
 from backlotfs.http.proxy_tunnel import ascii_host, connect_through
 
 
-@functools.cache  # a system has hundreds of authorities: reading them takes 27 ms each time
+# A system has hundreds of authorities: reading them takes 27 ms each time.
+@cached({}, condition=threading.Condition())
 def client_context(ca_bundle: str | None = None) -> ssl.SSLContext:
     """A context for TLS 1.2 or newer that verifies host names. Shared by all threads.
 

@@ -16,6 +16,7 @@ server.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import re
 from collections.abc import Iterable
@@ -101,6 +102,28 @@ class RedactingFilter(logging.Filter):
             # a formatter shows this text instead of making its own
             record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))
         return True
+
+
+_LIBRARIES = ("urllib3", "requests", "http.client")
+_FILTER = RedactingFilter()
+_HTTP_LOG = logging.getLogger("http.client")
+
+
+def redact_library_logs() -> None:
+    """Redact all log lines of urllib3, requests and `http.client` from now on, for all handlers.
+
+    Call it again after the import of a library. Any thread may call it.
+    """
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.startswith(_LIBRARIES):
+            logging.getLogger(name).addFilter(_FILTER)
+    # With a ``debuglevel``, `http.client` uses print() and no logger. A name of the module goes
+    # before the builtin.
+    http.client.print = _debug_line  # type: ignore[attr-defined]  # the name is ours to add
+
+
+def _debug_line(*words: object, **_how: object) -> None:
+    _HTTP_LOG.debug("%s", redacted(" ".join(str(word) for word in words)))
 
 
 def _forms(secret: str) -> Iterable[str]:

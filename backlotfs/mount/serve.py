@@ -64,7 +64,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: credentials within this time after the mount is ready.
 CHECK_S = 5.0
 #: A mount that starts with a saved catalog and refreshes it reports that it is ready when the API
-#: has answered, or this long after its start.
+#: has answered, or this long after the refresh began.
 FIRST_ANSWER_S = 1.0
 #: Unknown sizes are reported at the start only if it takes at least this long to find them.
 NOTED_S = 5.0
@@ -319,7 +319,8 @@ class _MountProcess:
         settings, stack = self._settings, self._stack
         if saved and stack.catalog.refreshing:  # not before: it would slow the start down
             threading.Thread(target=self._refresh_saved, name="first-refresh", daemon=True).start()
-        if saved and self._is_refused(self._began_s + FIRST_ANSWER_S, heard=stack.api.heard.is_set):
+        first_s = self._clock.monotonic() + FIRST_ANSWER_S
+        if saved and self._is_refused(first_s, heard=stack.api.heard.is_set):
             self._stop()
             return
         events.MOUNTED.log(

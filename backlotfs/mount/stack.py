@@ -37,6 +37,7 @@ from backlotfs.errors import BacklotError, SettingsError
 from backlotfs.http.dialer import check_ca_bundle
 from backlotfs.kernel.notifier import Notifier
 from backlotfs.log import events
+from backlotfs.log.redaction import redact_library_logs
 from backlotfs.log.traces import Tracing
 from backlotfs.mount.read_path import (
     TRANSFER_THREADS,
@@ -76,6 +77,7 @@ def open_api_session(account: Account) -> ApiSession:
     :raises SettingsError: the account's ``ca_bundle`` cannot be used.
     """
     check_ca_bundle(account.ca_bundle)
+    redact_library_logs()  # the connections to source hosts use `http.client`, too
 
     def make() -> requests.Session:
         from backlotfs.api.transport import open_session  # late: it imports `requests`

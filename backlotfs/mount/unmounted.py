@@ -94,6 +94,8 @@ def open_library(
             disk.close()
         raise
     library = OpenedLibrary(settings, stack, clock)
+    # Not by a thread later: a process that forks during an import could never import that module.
+    stack.session.transport(clock, settings.account.limits)
     try:
         if stack.catalog.open_saved() and stack.catalog.show_saved():
             _update_saved(library)

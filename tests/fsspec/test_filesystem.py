@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import io
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -240,6 +241,20 @@ class TestRanges:
         )
         assert found == [origin_bytes(CLIP, start, 16384) for start in starts]
         assert len(ended_requests(emulator, route="source")) == before + 1
+
+    def test_many_neighbours_are_larger_gets(
+        self, emulator: Emulator, fs: BacklotFileSystem
+    ) -> None:
+        """All of a file in parts of 64 KiB, in a mixed order: 16 GETs."""
+        fs.info("/News/film.mov")
+        before = len(ended_requests(emulator, route="source"))
+        starts = list(range(0, len_of(FILM), 65536))
+        random.Random(1).shuffle(starts)
+        found = fs.cat_ranges(
+            ["/News/film.mov"] * len(starts), starts, [start + 65536 for start in starts]
+        )
+        assert found == [origin_bytes(FILM, start, 65536) for start in starts]
+        assert len(ended_requests(emulator, route="source")) == before + 16
 
     def test_more_than_the_memory_holds(self, make_fs: MakeFs) -> None:
         """The reads begin as far as there is room."""

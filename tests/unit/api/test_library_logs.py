@@ -9,12 +9,12 @@ import logging
 import pytest
 import requests
 
-from backlotfs.api.transport import Transport, open_session, redact_library_logs
+from backlotfs.api.transport import Transport, open_session
 from backlotfs.concurrency.clock import Deadline, SystemClock
 from backlotfs.errors import RemoteUnavailable
 from backlotfs.http.address_policy import SourcePolicy
 from backlotfs.http.dialer import Dialer, client_context
-from backlotfs.log.redaction import MARK
+from backlotfs.log.redaction import MARK, redact_library_logs
 from tests.unit.http.raw_server import RawServer, Reply, ok
 
 PLANTED = ("KEYplanted", "SIGNplanted", "TOKENplanted", "COOKIEplanted")

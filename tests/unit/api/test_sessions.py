@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,6 +135,7 @@ def test_the_first_call_makes_the_session(echo: tuple[str, type[_Echo]]) -> None
     made: list[requests.Session] = []
 
     def make() -> requests.Session:
+        time.sleep(0.05)  # time for the other threads to make one, too
         made.append(open_session(user_agent="t", pool_size=8))
         return made[-1]
 
@@ -151,8 +153,22 @@ def test_the_first_call_makes_the_session(echo: tuple[str, type[_Echo]]) -> None
     assert len(made) == 1
 
 
-def test_a_mount_starts_without_the_library_of_the_calls() -> None:
+_STACK = """
+import sys
+from pathlib import Path
+import backlotfs.mount.serve
+from backlotfs.concurrency.clock import SystemClock
+from backlotfs.config.settings import Account, MountSettings
+from backlotfs.mount.stack import build_stack
+
+account = Account("https://api.example", "KEY.suffix", "s3cret")
+build_stack(MountSettings(account, Path("/unused"), Path(sys.argv[1])), SystemClock()).close()
+print({"requests", "urllib3"} & set(sys.modules))
+"""
+
+
+def test_a_mount_starts_without_the_library_of_the_calls(tmp_path: Path) -> None:
     """It takes a tenth of a second to import, and a mount with a saved listing answers before."""
-    asked = "import sys, backlotfs.mount.serve; print({'requests', 'urllib3'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", _STACK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
