@@ -10,6 +10,9 @@ shows; it reads the head, the index and one picture. Prefetch for it would fetch
 for two hundred files in a folder. So files that such a program opens are read without our prefetch
 and without the kernel's read-ahead.
 
+**Copies.** Programs that read files from beginning to end get a large window with the first read of
+a file. For other programs the window grows while they read on.
+
 **Unknown sizes.** A size costs an API call, and an account has a limited number of calls, so the
 sizes of a large library take minutes or hours. Programs that copy need all sizes and wait. Programs
 that people browse with must not wait: a file manager shows an empty window, or an error per file.
@@ -133,13 +136,18 @@ SHELLS = (
 )  # fmt: skip
 #: This program: `export`, `verify`, `warm`, `pin` and `thumbnails` must be complete.
 OURSELVES = "backlotfs"
-#: Programs that copy, back up or compare whole files.
-COPIERS = (
-    "cp", "mv", "rsync", "tar", "bsdtar", "cpio", "pax", "rclone", "scp", "sftp-server", "lftp",
-    "smbd", "nfsd", "dd", "ddrescue", "install", "zip", "7z", "7zz", "zstd", "gzip", "xz",
-    "borg", "restic", "duplicity", "rdiff-backup", "bup", "kopia", "rsnapshot", "bacula-fd",
+#: Programs that read each file from its beginning to its end.
+WHOLE_READERS = (
+    "cp", "mv", "rsync", "tar", "bsdtar", "cpio", "pax", "scp", "install", "zip", "zstd", "gzip",
+    "xz", "borg", "restic", "duplicity", "rdiff-backup", "bup", "kopia", "rsnapshot", "bacula-fd",
     "sha256sum", "sha1sum", "sha512sum", "md5sum", "b2sum", "cksum", "xxhsum", "rhash",
-    "cmp", "diff", OURSELVES, "mhl", "ascmhl",
+    "mhl", "ascmhl",
+)  # fmt: skip
+#: Programs that copy, back up or compare whole files. Those that are not `WHOLE_READERS` also read
+#: parts of files.
+COPIERS = (
+    *WHOLE_READERS, "rclone", "sftp-server", "lftp", "smbd", "nfsd", "dd", "ddrescue", "7z", "7zz",
+    "cmp", "diff", OURSELVES,
 )  # fmt: skip
 #: Programs that make previews. KDE's are not among them: one program (``kioworker``) makes its
 #: previews and its copies, and copies must be fast.
@@ -186,6 +194,7 @@ class ProgramRules:
         self._listers = _names(LISTERS)
         self._shells = _names(SHELLS)
         self._copiers = _names(COPIERS)
+        self._whole_readers = _names(WHOLE_READERS)
         self._thumbnailers = _names(THUMBNAILERS)
         self._name_of = name_of
         self._caller = caller
@@ -222,6 +231,10 @@ class ProgramRules:
     def copies(self) -> bool:
         """Whether the calling program copies."""
         return self._name_of(self._caller()) in self._copiers
+
+    def reads_whole_files(self) -> bool:
+        """Whether the calling program reads each file from its beginning to its end."""
+        return self._name_of(self._caller()) in self._whole_readers
 
     def makes_thumbnails(self) -> bool:
         """Whether the calling program reads a file for its picture only."""

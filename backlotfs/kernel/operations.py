@@ -119,11 +119,13 @@ class Operations:
         owner: Owner,
         *,
         no_prefetch: Callable[[], bool],
+        reads_whole: Callable[[], bool],
         program: Callable[[], Hashable],
     ) -> None:
         """Build the operations of one mount.
 
         :param no_prefetch: whether the calling program reads only parts of a file.
+        :param reads_whole: whether the calling program reads each file from beginning to end.
         :param program: identifies the calling program over all its processes.
         """
         self.namespace = namespace
@@ -131,6 +133,7 @@ class Operations:
         self._reader = reader
         self._deadlines = deadlines
         self._no_prefetch = no_prefetch
+        self._reads_whole = reads_whole
         self._program = program
         self._in_memory = InMemoryFiles()
 
@@ -165,7 +168,13 @@ class Operations:
             return Opened(self._in_memory.open(name, content), shown)
         version = self.namespace.open(found, self._deadlines.for_open())
         no_prefetch = self._no_prefetch()
-        fh = self._reader.open(version, name=name, program=self._program(), no_prefetch=no_prefetch)
+        fh = self._reader.open(
+            version,
+            name=name,
+            program=self._program(),
+            no_prefetch=no_prefetch,
+            reads_whole=self._reads_whole(),
+        )
         return Opened(fh, version, no_prefetch)
 
     def begin(self, fh: int, offset: int, size: int) -> PendingRead | None:

@@ -226,6 +226,7 @@ class _MountProcess:
             self._deadlines,
             Owner(settings.uid, settings.gid),
             no_prefetch=self._rules.makes_thumbnails,
+            reads_whole=self._rules.reads_whole_files,
             program=lambda: self._programs.of(self._adapter.caller()),
         )
         self._keep_control()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ def test_a_folder_is_copied(
     found = when_all_is_over(mount)
     assert bytes_sent(emulator, *assets) == sum(SIZE + number for number in range(COUNT))
     assert found["read_bytes"] == found["fetched_bytes"] > COUNT * SIZE // 2
+
+
+#: Takes the name of a copier, reads the beginning of a file, and keeps the file open.
+_BEGIN_A_COPY = """
+import pathlib, sys
+pathlib.Path("/proc/self/comm").write_text("cp")
+with open(sys.argv[1], "rb", buffering=0) as file:
+    file.read(65536)
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_copier_has_a_large_window_at_once(serve: Serve, mounted: MountIt) -> None:
+    """Also for its first file: it will read all of it."""
+    film = video("film.mov", 24 * MIB)
+    emulator = serve(film)
+    path = mounted(emulator, *OPTIONS).file_of(film)
+    command = [sys.executable, "-c", _BEGIN_A_COPY, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline()
+        wait_until(lambda: bytes_sent(emulator, film) > 4 * MIB, "what was not read yet")
+        program.stdin.close()
+    assert program.returncode == 0
 
 
 def after_three_files(

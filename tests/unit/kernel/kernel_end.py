@@ -282,6 +282,7 @@ def served(
         deadlines,
         Owner(11, 12),
         no_prefetch=no_prefetch,
+        reads_whole=lambda: False,
         program=str,
     )
     counts = ReadCounts(str, SystemClock())

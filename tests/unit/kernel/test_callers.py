@@ -19,6 +19,7 @@ from backlotfs.kernel.callers import (
     TERMINAL_WAIT_S,
     THUMBNAILERS,
     UNKNOWN,
+    WHOLE_READERS,
     ProgramRules,
     RecentPrograms,
 )
@@ -157,6 +158,13 @@ def test_programs_that_copy(tmp_path: Path) -> None:
     """They wait through an outage as well."""
     assert all(Program(tmp_path, name[:15]).rules.copies() for name in COPIERS)
     assert not any(Program(tmp_path, name).rules.copies() for name in ("ls", "thunar", "bash", ""))
+
+
+def test_programs_that_read_whole_files(tmp_path: Path) -> None:
+    """They copy; a program that also reads parts of files, or serves others, is none."""
+    assert all(Program(tmp_path, name[:15]).rules.reads_whole_files() for name in WHOLE_READERS)
+    others = ("dd", "cmp", "smbd", "7z", "rclone", "ffprobe", "thunar", "backlotfs", "(unknown)")
+    assert not any(Program(tmp_path, name).rules.reads_whole_files() for name in others)
 
 
 def test_programs_that_make_thumbnails(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ class Mount:
             deadlines,
             Owner(11, 12),
             no_prefetch=lambda: False,
+            reads_whole=lambda: False,
             program=str,
         )
         self.counts = ReadCounts(str, SystemClock())

@@ -45,6 +45,7 @@ class Mount:
             OperationDeadlines(self.clock, lambda: False, lambda: 1, limits),
             Owner(11, 12),
             no_prefetch=lambda: self.sparing,
+            reads_whole=lambda: False,
             program=str,
         )
 

@@ -218,6 +218,25 @@ def test_who_wants_little_gets_nothing_ahead() -> None:
     assert store.ahead
 
 
+def test_who_reads_whole_files_gets_a_large_window_at_once() -> None:
+    """Others have to read on first; little is fetched ahead if it read only heads before."""
+    store = NotedStore()
+    reader = reader_over(store, ManualClock())
+
+    def ahead_bytes(*, reads_whole: bool) -> int:
+        store.ahead.clear()
+        version = source_version(f"F{len(store.demands)}", size=SIZE)
+        opened = reader.open(version, reads_whole=reads_whole)
+        begin(reader, opened, 0, READ)
+        reader.release(opened)
+        return sum(ahead.length for ahead, _ in store.ahead)
+
+    assert ahead_bytes(reads_whole=False) <= MIB
+    reader = reader_over(store, ManualClock())
+    assert ahead_bytes(reads_whole=True) >= 16 * MIB
+    assert ahead_bytes(reads_whole=True) <= MIB, "it read only a head of the last file"
+
+
 def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
     """Previews of a folder that is being copied do not slow the copy down."""
     store = NotedStore()
