@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import http.client
 import os
@@ -22,6 +21,7 @@ from backlotfs.emulator import Emulator, EmulatorSettings, Fault, Library, Reque
 from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 from tests.emulator.conftest import CLIP, HUGE
 from tests.emulator.probe import call, connected, get, target_of
+from tests.support.open_files import open_files
 
 
 def test_stop_with_stalled_requests(library: Library) -> None:
@@ -115,15 +115,6 @@ def test_too_many_wait_for_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert answer.status == 503
             assert b"SlowDown" in answer.body
         assert get(url).body == b"small"
-
-
-def open_files() -> set[str]:
-    """What this process has open; each socket has a number of its own."""
-    found = set()
-    for descriptor in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
-    return found
 
 
 def test_nothing_is_left_open(library: Library) -> None:
