@@ -14,6 +14,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from backlotfs.catalog.db.connection import CatalogDb
+from backlotfs.concurrency.clock import Clock
 
 
 def new_owner() -> str:
@@ -36,10 +37,10 @@ class Lease:
 
     def take(self) -> bool:
         """Take or renew the lease; False while another owner has it."""
-        now_s = self.db.clock.now()
-        if self.db.read(_held_by_other, self.name, self.owner, now_s):
+        clock = self.db.clock
+        if self.db.read(_held_by_other, self.name, self.owner, clock.now()):
             return False  # the usual case takes no lock
-        return self.db.write(take, self.name, self.owner, self.seconds, now_s)
+        return self.db.write(take, self.name, self.owner, self.seconds, clock)
 
     def release(self) -> None:
         """Release the lease; do nothing if another owner has it."""
@@ -47,9 +48,11 @@ class Lease:
 
 
 def take(
-    connection: sqlite3.Connection, name: str, owner: str, seconds: float, now_s: float
+    connection: sqlite3.Connection, name: str, owner: str, seconds: float, clock: Clock
 ) -> bool:
     """Take or renew a lease in a transaction; False if another owner has it."""
+    # Not before the transaction: a lease that another mount took meanwhile would be in the future.
+    now_s = clock.now()
     if _held_by_other(connection, name, owner, now_s):
         return False
     connection.execute(

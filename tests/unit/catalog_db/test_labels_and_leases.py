@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+
 from backlotfs.api.records import Asset, DeletedAsset, Label
 from backlotfs.catalog.db import assets, leases, state
 from backlotfs.catalog.db.connection import CatalogDb
@@ -73,8 +75,25 @@ def test_a_lease_is_looked_at_again_before_it_is_taken() -> None:
     """`Lease.take` looks without a lock first: another process may take it in between."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         prepare(connection, LibraryIdentity("https://x", "A"), 1)
-        assert leases.take(connection, "sync", "A", 30.0, 100.0)
-        assert not leases.take(connection, "sync", "B", 30.0, 100.0)
+        assert leases.take(connection, "sync", "A", 30.0, ManualClock())
+        assert not leases.take(connection, "sync", "B", 30.0, ManualClock())
+
+
+def test_a_lease_that_is_taken_between_the_looks(
+    db: CatalogDb, reopen: OpenDb, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is later than the first look, but not from the future."""
+    other, now = reopen(), clock.now
+
+    def now_and_then_another_takes_it() -> float:
+        monkeypatch.undo()
+        looked_at_s = now()
+        clock.advance(1)
+        assert Lease(other, "sync", 30, "A").take()
+        return looked_at_s
+
+    monkeypatch.setattr(clock, "now", now_and_then_another_takes_it)
+    assert not Lease(db, "sync", 30, "B").take()
 
 
 def test_a_lease_ends(db: CatalogDb, clock: ManualClock) -> None:
