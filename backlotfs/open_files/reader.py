@@ -125,13 +125,12 @@ class SourceReader:
         :param name: name of the file; its extension shows whether its end is probably read first.
         :param program: identifies the program that reads, for all its processes together.
         :param no_prefetch: fetch nothing ahead, because the reader needs only a small part.
-        :param reads_whole: the program reads files completely. What it read of its last files
-            counts more.
+        :param reads_whole: the program reads files completely, as far as its name tells.
         """
-        opened = None if no_prefetch else self._walks.opened(program, version)
+        opened = None
+        if not no_prefetch:
+            opened = self._walks.opened(program, version, reads_whole=reads_whole)
         expected = None if opened is None else opened.expected_bytes
-        if opened is not None and expected is None and reads_whole:
-            expected = version.size
         prefetcher = self._prefetchers.opened(version, expected)
         return self._handles.open(version, prefetcher, name, opened).fh
 

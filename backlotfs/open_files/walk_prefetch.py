@@ -128,10 +128,13 @@ class WalkPrefetcher:
         self._lock = threading.Lock()
         self._programs: LRUCache[Hashable, _Program] = LRUCache(PROGRAMS_REMEMBERED)
 
-    def opened(self, program: Hashable, version: SourceVersion) -> OpenedFile:
+    def opened(
+        self, program: Hashable, version: SourceVersion, *, reads_whole: bool = False
+    ) -> OpenedFile:
         """Record that a program opens a file.
 
         :param program: identifies a program over all its processes.
+        :param reads_whole: see `WalkPlanner.expected_bytes`.
         """
         with self._lock:
             known = self._programs.get(program)
@@ -140,7 +143,7 @@ class WalkPrefetcher:
         use = FileUse(version.embed_code, version.size)
         known.opened_s = self._clock.monotonic()
         with known.lock:
-            expected = known.planner.expected_bytes(version.size)
+            expected = known.planner.expected_bytes(version.size, reads_whole=reads_whole)
             known.planner.begun(use)
         opened = OpenedFile(known, version, use, expected)
         opened.leads = version.size <= LEAD_BYTES

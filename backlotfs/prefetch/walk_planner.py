@@ -279,10 +279,12 @@ class WalkPlanner:
         self._uses: deque[FileUse] = deque(maxlen=OPENS_REMEMBERED)
         self._withdrawn: list[str] = []
 
-    def expected_bytes(self, size: int) -> int | None:
+    def expected_bytes(self, size: int, *, reads_whole: bool = False) -> int | None:
         """How much will be read of a file of this size, from its head; None if it is not known.
 
         Files without a read are not judged: the kernel may have had their bytes in its cache.
+
+        :param reads_whole: whether files are expected to be read completely until one is judged.
         """
         judged: list[FileUse] = []
         for use in reversed(self._uses):
@@ -291,7 +293,7 @@ class WalkPlanner:
                 if len(judged) == FILES_JUDGED:
                     break
         if not judged:
-            return None
+            return size if reads_whole else None
         if all(use.whole for use in judged):
             return size
         heads = [use.head_bytes for use in judged]

@@ -219,22 +219,26 @@ def test_who_wants_little_gets_nothing_ahead() -> None:
 
 
 def test_who_reads_whole_files_gets_a_large_window_at_once() -> None:
-    """Others have to read on first; little is fetched ahead if it read only heads before."""
+    """Others have to read on first; so has a program that read a part of its last file."""
     store = NotedStore()
     reader = reader_over(store, ManualClock())
 
-    def ahead_bytes(*, reads_whole: bool) -> int:
+    def ahead_bytes(*, reads_whole: bool, then: int | None = None) -> int:
         store.ahead.clear()
         version = source_version(f"F{len(store.demands)}", size=SIZE)
         opened = reader.open(version, reads_whole=reads_whole)
         begin(reader, opened, 0, READ)
+        found = sum(ahead.length for ahead, _ in store.ahead)
+        if then is not None:
+            begin(reader, opened, then, READ)
         reader.release(opened)
-        return sum(ahead.length for ahead, _ in store.ahead)
+        return found
 
     assert ahead_bytes(reads_whole=False) <= MIB
-    reader = reader_over(store, ManualClock())
-    assert ahead_bytes(reads_whole=True) >= 16 * MIB
-    assert ahead_bytes(reads_whole=True) <= MIB, "it read only a head of the last file"
+    for then in (None, GIB):  # it reads only the head, or also another place
+        reader = reader_over(store, ManualClock())
+        assert ahead_bytes(reads_whole=True, then=then) >= 16 * MIB
+        assert ahead_bytes(reads_whole=True) <= MIB
 
 
 def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
