@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -415,7 +416,7 @@ def check_library(account: Account, clock: Clock) -> Iterator[Finding]:
     except BacklotError as error:
         yield failed_by("API", error)
         return
-    with session:
+    with closing(session):
         api = ApiClient(account, session, clock, page_limit=20)
         try:
             page = next(api.iter_pages(deadline=Deadline(account.limits.first_call_s, clock)), None)

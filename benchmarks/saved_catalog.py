@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from backlotfs.api.client import ApiClient
@@ -43,7 +44,7 @@ def save_catalog(config: Path, cache_dir: Path) -> list[str]:
     """
     clock = SystemClock()
     account = load_account({}, config=config, profile="emulator")
-    with open_api_session(account) as session:
+    with closing(open_api_session(account)) as session:
         pages = ApiClient(account, session, clock).iter_pages(deadline=Deadline(600, clock))
         return _save(account, cache_dir, ((page.items, page.next_page) for page in pages))
 

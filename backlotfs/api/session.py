@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from backlotfs.concurrency.clock import Clock
 from backlotfs.config.time_limits import TimeLimits
@@ -28,17 +27,6 @@ class ApiSession:
         self._make = make
         self._making = threading.Lock()
         self._session: requests.Session | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def transport(self, clock: Clock, limits: TimeLimits) -> Transport:
         """Calls over this session, with limits of time."""

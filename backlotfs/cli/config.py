@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,7 @@ def init(
         if no_check:
             break
         try:
-            with open_api_session(account) as session:
+            with closing(open_api_session(account)) as session:
                 check_api(account, SystemClock(), session)
         except BacklotError as error:
             refused = isinstance(error, CredentialsRefused)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -98,7 +99,7 @@ def list_library(
     """
     account = chosen.load()
     limiter = _limiter(account, api_share)
-    with open_api_session(account) as session:
+    with closing(open_api_session(account)) as session:
         assets = _named_assets(account, session, limiter, NameMode(names), cache_dir)
     for name, asset in assets:
         if as_json:
@@ -128,7 +129,7 @@ def info(
     """Show all metadata of ASSET, an embed code or a file name in a mount."""
     account = chosen.load()
     limiter = _limiter(account, api_share)
-    with open_api_session(account) as session:
+    with closing(open_api_session(account)) as session:
         named = _named_assets(account, session, limiter, NameMode(names), cache_dir)
         fields = _found(asset, named, account, session, limiter)
     if as_json:

@@ -94,9 +94,9 @@ def open_library(
             disk.close()
         raise
     library = OpenedLibrary(settings, stack, clock)
-    # Not by a thread later: a process that forks during an import could never import that module.
-    stack.session.transport(clock, settings.account.limits)
     try:
+        # Make the session now: a fork while another thread imports would block the child's import.
+        stack.session.transport(clock, settings.account.limits)
         if stack.catalog.open_saved() and stack.catalog.show_saved():
             _update_saved(library)
         else:

@@ -374,7 +374,7 @@ class ReadPlanner:
     :ivar latency_s: latency of the host; may change.
     :ivar window_requests: requests of a window; fewer if other files are read too; may change.
     :ivar expected_bytes: how many bytes of the file, from its head, will probably be read, judged
-        by the files that the program read last; None: not known.
+        by the files that the program read last, or by its name; None: not known.
     :ivar read_through: whether the file was read from its head to its end.
     """
 

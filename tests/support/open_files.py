@@ -16,5 +16,6 @@ def open_files() -> Counter[str]:
     found: Counter[str] = Counter()
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            found[os.readlink(f"/proc/self/fd/{descriptor}")] += 1
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
+            found[name.removesuffix(" (deleted)")] += 1  # it may be unlinked between two looks
     return found

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -139,8 +140,7 @@ def test_the_first_call_makes_the_session(echo: tuple[str, type[_Echo]]) -> None
         made.append(open_session(user_agent="t", pool_size=8))
         return made[-1]
 
-    with ApiSession(make):
-        pass
+    ApiSession(make).close()
     assert not made, "closed without a call"
     clock, url = SystemClock(), echo[0]
 
@@ -148,7 +148,7 @@ def test_the_first_call_makes_the_session(echo: tuple[str, type[_Echo]]) -> None
         transport = session.transport(clock, TimeLimits())
         return transport.get(url, host="h", route="/", deadline=Deadline(30, clock)).status
 
-    with ApiSession(make) as session, ThreadPoolExecutor(8) as threads:
+    with closing(ApiSession(make)) as session, ThreadPoolExecutor(8) as threads:
         assert list(threads.map(call, range(16))) == [302] * 16
     assert len(made) == 1
 
