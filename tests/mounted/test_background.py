@@ -69,7 +69,8 @@ def test_it_says_what_part_of_the_library_is_shown(
     ):
         done = commands.run(*words, *options, mountpoint, home=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.splitlines()[1:] == [says]
+        # before it there is a line on the saved listing, if the API answers late
+        assert done.stdout.splitlines()[-1] == says
         assert commands.run("umount", mountpoint, home=tmp_path).returncode == 0
 
 
