@@ -119,8 +119,8 @@ class Pool:
         :param workers: the number of processes. :param threads: the number of threads of each.
         """
         logging.getLogger("distributed").setLevel(logging.ERROR)
-        preload = {"distributed.worker.preload": ["backlotfs.cluster.worker"]}
-        with dask.config.set(_WITHOUT_SAMPLING | preload):
+        forked = {"distributed.worker.multiprocessing-method": "forkserver"}
+        with dask.config.set(_WITHOUT_SAMPLING | forked):
             cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=threads,

@@ -18,6 +18,7 @@ import hashlib
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -71,8 +72,8 @@ MOST_OF_ONE = 2
 URLS_REMEMBERED = 4096
 #: A URL that replaced a refused one counts as new for this time.
 NEW_S = 30.0
-#: A task reports its progress each time after so many bytes.
-SAY_EVERY_BYTES = 16 * MIB
+#: The shortest time between two reports of the progress of a task.
+SAY_EVERY_S = 1.0
 #: Errors of a disk after which another attempt does not help.
 _LASTING = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
@@ -200,7 +201,8 @@ class _Reporter:
     def __init__(self) -> None:
         self._worker: Any = None
         self._key: tuple[str, int] = ("", 0)
-        self._moved = self._said = 0
+        self._moved = 0
+        self._said_s = time.monotonic()
         distributed = sys.modules.get("distributed")
         if distributed is not None:
             with contextlib.suppress(ValueError):  # this process is no worker
@@ -225,8 +227,9 @@ class _Reporter:
         """Count bytes that were copied. :raises Interrupted: see `go_on`."""
         self.go_on()
         self._moved += count_bytes
-        if self._worker is not None and self._moved - self._said >= SAY_EVERY_BYTES:
-            self._said = self._moved
+        now_s = time.monotonic()
+        if self._worker is not None and now_s >= self._said_s + SAY_EVERY_S:
+            self._said_s = now_s
             self._worker.log_event(topic_of(self._key[0]), (self._key[1], self._moved))
 
 
