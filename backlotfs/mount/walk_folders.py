@@ -9,9 +9,6 @@ from backlotfs.namespace.namespace import Namespace
 from backlotfs.namespace.tree import Folder, PerFolder
 from backlotfs.prefetch.walk_planner import FolderOrders
 
-#: A folder with more files has no prefetch across files: sorting it would take too long.
-MAX_FILES = 200_000
-
 
 class WalkFolders:
     """Finds folders of a mount and the orders of their files. Any thread may call it."""
@@ -20,20 +17,21 @@ class WalkFolders:
         self._namespace = namespace
         self._orders = PerFolder(_orders)
 
-    def folder_of(self, embed_code: str, near: int | None) -> FolderOrders | None:
+    def folder_of(self, embed_code: str, near: int | None, most_files: int) -> FolderOrders | None:
         """The folder in which an asset was probably opened; None: it is unknown or too large.
 
         :param near: the inode number of the folder that the program used before.
+        :param most_files: a folder with more files is too large.
         """
         place = None if near is None else self._namespace.place(near)
         if place is not None:
-            orders = self._orders_of(place.folder)
+            orders = self._orders_of(place.folder, most_files)
             if orders is not None and embed_code in orders:
                 return orders
-        return self._orders_of(self._namespace.folder_with(embed_code, near))
+        return self._orders_of(self._namespace.folder_with(embed_code, near), most_files)
 
-    def _orders_of(self, folder: Folder | None) -> FolderOrders | None:
-        if folder is None or len(folder.entries) > MAX_FILES:
+    def _orders_of(self, folder: Folder | None, most_files: int) -> FolderOrders | None:
+        if folder is None or len(folder.entries) > most_files:
             return None
         return self._orders.of(folder)
 

@@ -53,9 +53,14 @@ PROGRAMS_REMEMBERED, ACTIVE_S = 64, 2.0
 #: The number of signed URLs for files ahead that are requested at the same time.
 URLS_AT_ONCE = 4
 
-#: Returns the folder in which an asset was opened, or None if that is unknown. The arguments are
-#: the asset's embed code and the identity of the folder that the program used before.
-FolderOf = Callable[[str, int | None], FolderOrders | None]
+#: A folder with more files has no prefetch across files: sorting it would take too long. For the
+#: first file of a program that reads whole files, which may be the only one, the limit is lower.
+MOST_FILES, MOST_FILES_AT_FIRST = 200_000, 5_000
+
+#: Returns the folder in which an asset was opened; None: it is unknown or too large. The arguments
+#: are the asset's embed code, the identity of the folder that the program used before, and the most
+#: files that the folder may have.
+FolderOf = Callable[[str, int | None, int], FolderOrders | None]
 
 
 @dataclass(slots=True)
@@ -118,7 +123,7 @@ class WalkPrefetcher:
         self._loader = loader
         self._prefetchers = prefetchers
         self._clock = clock
-        self.folder_of: FolderOf = lambda _code, _near: None
+        self.folder_of: FolderOf = lambda _code, _near, _most: None
         self._version_of = version_of
         self._stats_of = stats_of
         self._urls = urls
@@ -134,7 +139,7 @@ class WalkPrefetcher:
         """Record that a program opens a file.
 
         :param program: identifies a program over all its processes.
-        :param reads_whole: see `WalkPlanner.expected_bytes`.
+        :param reads_whole: see `WalkPlanner`.
         """
         with self._lock:
             known = self._programs.get(program)
@@ -143,7 +148,8 @@ class WalkPrefetcher:
         use = FileUse(version.embed_code, version.size)
         known.opened_s = self._clock.monotonic()
         with known.lock:
-            expected = known.planner.expected_bytes(version.size, reads_whole=reads_whole)
+            known.planner.reads_whole = reads_whole
+            expected = known.planner.expected_bytes(version.size)
             known.planner.begun(use)
         opened = OpenedFile(known, version, use, expected)
         opened.leads = version.size <= LEAD_BYTES
@@ -178,10 +184,15 @@ class WalkPrefetcher:
 
     def _on_open(self, opened: OpenedFile) -> None:
         program = opened._program
-        if program.folder is None and program.first is None:
-            program.first = opened.use  # do not sort a folder of which one file was opened
-            return
-        folder = self.folder_of(opened.use.key, program.folder)
+        key = opened.use.key
+        folder = None
+        if program.folder is not None or program.first is not None:
+            folder = self.folder_of(key, program.folder, MOST_FILES)
+        else:
+            if program.planner.reads_whole:
+                folder = self.folder_of(key, None, MOST_FILES_AT_FIRST)
+            if folder is None:
+                program.first = opened.use  # its folder is sorted when another file is opened
         if folder is None:
             return
         first, program.first = program.first, None
@@ -197,7 +208,7 @@ class WalkPrefetcher:
             self._plan(program, folder)
 
     def _on_lead(self, opened: OpenedFile) -> None:
-        folder = self.folder_of(opened.use.key, opened._program.folder)
+        folder = self.folder_of(opened.use.key, opened._program.folder, MOST_FILES)
         if folder is not None:
             self._plan(opened._program, folder)
 

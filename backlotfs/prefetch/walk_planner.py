@@ -9,7 +9,8 @@ the low 31 bits of it (file managers that use GIO), from the first to the last o
 open all files, those with one suffix (``*.mov``), or every n-th. A `Pattern` says which. It is
 learned from the last opens: an open that follows the one before it is a *hit*. Of several patterns,
 the one with the longest run of hits counts; of equal ones, the one whose order begins with the
-first file of the run.
+first file of the run. If a program reads whole files, the open of a large file that is the first
+one in an order is enough: this order is a *guess* until the next open.
 
 Windows. The files that come next are fetched, up to a number of files and of bytes (the *window*).
 The window begins small and grows with each hit. A file that is passed over makes the window
@@ -112,6 +113,10 @@ class Pattern(NamedTuple):
     order: int
     step: int
     suffix: str | None = None
+
+
+#: Each order from its first file to its last; the numbers of orders are those of `FolderOrders`.
+FIRST_TO_LAST = tuple(Pattern(order, 1) for order in range(4))
 
 
 class FolderOrders:
@@ -251,6 +256,7 @@ class _Walk:
     :ivar growth: the factor by which the window is larger than the first one.
     :ivar ahead: the planned bytes of each file that is expected next, in their order.
     :ivar late: the planned bytes of each file that was passed over.
+    :ivar guessed: whether the pattern is a guess after one open.
     """
 
     opens: deque[str] = field(default_factory=lambda: deque(maxlen=OPENS_REMEMBERED))
@@ -261,16 +267,19 @@ class _Walk:
     growth: int = 1
     ahead: OrderedDict[str, int] = field(default_factory=OrderedDict)
     late: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    guessed: bool = False
 
 
 class WalkPlanner:
     """Plans from the opens of one program. Not thread-safe: its owner locks.
 
+    :ivar reads_whole: whether files are expected to be read completely until one is judged.
     :ivar wasted_bytes: bytes that were fetched ahead in vain.
     :ivar window_bytes: the window of the last plan.
     """
 
     def __init__(self) -> None:
+        self.reads_whole = False
         self.wasted_bytes = self.window_bytes = 0
         self._read_bytes = 0
         self._failures = 0
@@ -279,12 +288,10 @@ class WalkPlanner:
         self._uses: deque[FileUse] = deque(maxlen=OPENS_REMEMBERED)
         self._withdrawn: list[str] = []
 
-    def expected_bytes(self, size: int, *, reads_whole: bool = False) -> int | None:
+    def expected_bytes(self, size: int) -> int | None:
         """How much will be read of a file of this size, from its head; None if it is not known.
 
         Files without a read are not judged: the kernel may have had their bytes in its cache.
-
-        :param reads_whole: whether files are expected to be read completely until one is judged.
         """
         judged: list[FileUse] = []
         for use in reversed(self._uses):
@@ -293,7 +300,7 @@ class WalkPlanner:
                 if len(judged) == FILES_JUDGED:
                     break
         if not judged:
-            return size if reads_whole else None
+            return size if self.reads_whole else None
         if all(use.whole for use in judged):
             return size
         heads = [use.head_bytes for use in judged]
@@ -317,11 +324,15 @@ class WalkPlanner:
         walk = self._enter(use.key, folder)
         if walk.opens and walk.opens[-1] == use.key:
             return  # the same file again
+        if walk.guessed:
+            self._check_guess(walk, use, folder)
         if walk.pattern is not None and walk.front != use.key:
             self._follow(walk, walk.pattern, use, folder)
         walk.opens.append(use.key)
         if walk.pattern is None:
             self._learn(walk, folder)
+        if self.reads_whole and len(walk.opens) == 1 and walk.pattern is None:
+            self._guess(walk, use, folder)
 
     def withdrawn(self) -> list[str]:
         """The planned files that are not expected any more; each is returned once."""
@@ -468,6 +479,28 @@ class WalkPlanner:
         if best is not None:
             walk.pattern, walk.hits, walk.growth = best, most[0], 1
             walk.front = walk.planned = opens[-1]
+
+    def _guess(self, walk: _Walk, use: FileUse, folder: FolderOrders) -> None:
+        """Choose an order whose first file was opened.
+
+        The first window is no larger than this file, so that a wrong guess costs little.
+        """
+        if use.size < FIRST_WINDOW_BYTES:
+            return
+        pattern = next((one for one in FIRST_TO_LAST if folder.is_first(use.key, one)), None)
+        if pattern is not None:
+            walk.pattern, walk.guessed = pattern, True
+            walk.front = walk.planned = use.key
+
+    def _check_guess(self, walk: _Walk, use: FileUse, folder: FolderOrders) -> None:
+        """Forget a guess if its next file is not the one that is opened."""
+        walk.guessed = False
+        if walk.pattern is None or folder.next(walk.front, walk.pattern) == use.key:
+            return
+        use.ahead_bytes += walk.ahead.pop(use.key, 0)
+        while walk.ahead:
+            self._waste(*walk.ahead.popitem())
+        walk.pattern = None
 
     def _drop(self, walk: _Walk) -> None:
         """Forget the pattern of a walk; nothing that was planned for it is expected any more."""

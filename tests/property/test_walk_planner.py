@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.prefetch.walk_planner import (
+    FIRST_WINDOW_BYTES,
     MAX_HEAD_BYTES,
     WASTE_BYTES,
     WASTE_PART,
@@ -38,9 +39,12 @@ class File(NamedTuple):
 class Walker:
     """A program that opens files of a folder, and what was planned for it."""
 
-    def __init__(self, folder: FolderOrders, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, folder: FolderOrders, sizes: dict[str, int], *, reads_whole: bool = False
+    ) -> None:
         self.folder, self.sizes = folder, sizes
         self.planner = WalkPlanner()
+        self.planner.reads_whole = reads_whole
         self.planned: dict[str, int] = {}
         self.planned_before: list[bool] = []
         self.read_bytes = 0
@@ -128,6 +132,56 @@ def test_each_file_is_planned_before_it_is_opened(order: str, backwards: bool, s
         planned += sum(walker.planned_before[LEARNED:])
         opened += len(walker.planned_before[LEARNED:])
         assert walker.in_vain_bytes <= WASTE_BYTES + walker.read_bytes // WASTE_PART
+    assert planned >= 0.95 * opened
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_second_file_of_a_copy_is_planned(order: str) -> None:
+    """A program that reads whole files, from the first file of an order on: hardly any in vain."""
+    right = 0
+    for folder in folders_of(10, 60):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walker = Walker(folder, all_sizes, reads_whole=True)
+        keys = ordered(folder, order)
+        walker.open(keys[0])
+        assert 0 < walker.in_vain_bytes <= FIRST_WINDOW_BYTES
+        for key in keys[1:]:
+            walker.open(key)
+        right += walker.planned_before[1]
+        assert all(walker.planned_before[LEARNED:])
+        assert walker.in_vain_bytes <= FIRST_WINDOW_BYTES
+    assert right >= 0.9 * FOLDERS
+
+
+@given(seed=seeds, order=orders, start=st.integers(1, 30), whole=st.booleans(), large=st.booleans())
+def test_what_is_no_reason_for_a_guess(
+    seed: int, order: str, start: int, whole: bool, large: bool
+) -> None:
+    """Another program, a small file, or a file in the middle of all orders: nothing is planned."""
+    folder = folder_of(60, seed)
+    size = FIRST_WINDOW_BYTES if large else FIRST_WINDOW_BYTES - 1
+    all_sizes = dict.fromkeys((file.embed_code for file in folder.files), size)
+    walker = Walker(folder, all_sizes, reads_whole=whole)
+    key = ordered(folder, order)[start]
+    walker.open(key)
+    is_first = key in {ordered(folder, each)[0] for each in ORDERS}
+    assert bool(walker.planned) is (whole and large and is_first)
+
+
+@pytest.mark.parametrize("other", ORDERS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_wrong_guess_does_not_delay_the_pattern(order: str, other: str) -> None:
+    """The first file of one order, then neighbours in another one, which are planned as soon."""
+    planned, opened = 0, 0
+    for folder in folders_of(60, 200):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walker = Walker(folder, all_sizes, reads_whole=True)
+        first, *rest = ordered(folder, order)[0], *ordered(folder, other)[20:40]
+        for key in (first, *(key for key in rest if key != first)):
+            walker.open(key)
+        planned += sum(walker.planned_before[LEARNED:])
+        opened += len(walker.planned_before[LEARNED:])
+        assert walker.planner.wasted_bytes <= WASTE_BYTES + walker.read_bytes // WASTE_PART
     assert planned >= 0.95 * opened
 
 

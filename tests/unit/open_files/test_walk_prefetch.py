@@ -93,7 +93,7 @@ class Walk:
             workers=InlineWorkers(),
         )
         files = [File(f"E{n}", f"{n:02}.mov", n * 7919 % 1009) for n in range(COUNT)]
-        self.walks.folder_of = lambda _code, _near: FolderOrders(1, files)
+        self.walks.folder_of = lambda _code, _near, _most: FolderOrders(1, files)
 
     def _resolve(self, _code: str, _deadline: object, *, priority: Priority) -> None:
         self.asked.append(priority)
@@ -116,6 +116,24 @@ def test_the_next_files_are_fetched() -> None:
     walk.read(1)
     assert "E2" in walk.loader.wanted
     assert "E21" not in walk.loader.ahead
+
+
+def test_the_first_file_of_a_copy() -> None:
+    """The next file is fetched; the folder is not sorted if it is so large that this takes long."""
+    walk = Walk()
+    walk.versions.update({code: source_version(code, 20 * MIB) for code in walk.versions})
+    find = walk.walks.folder_of
+    walk.walks.folder_of = lambda *asked: find(*asked) if asked[2] > 9999 else None
+    walk.walks.opened("tar", walk.versions["E0"], reads_whole=True)
+    assert not walk.loader.ahead
+    walk.walks.opened("tar", walk.versions["E1"], reads_whole=True)
+    assert "E2" in walk.loader.wanted
+    walk.walks.folder_of = find
+    walk.loader.ahead.clear()
+    walk.walks.opened("less", walk.versions["E0"])
+    assert not walk.loader.ahead
+    walk.walks.opened("cp", walk.versions["E0"], reads_whole=True)
+    assert walk.loader.wanted == {"E1"}
 
 
 def test_a_wrong_guess_is_dropped() -> None:
