@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -230,7 +231,11 @@ def _pool_coming(options: ClusterOptions, stop: threading.Event) -> Iterator[Fut
 
         # Workers are forked from a process that imports Dask while this process does so too.
         multiprocessing.get_context("forkserver").set_forkserver_preload(_IMPORTED_BY_WORKERS)
+        before = signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # inherited: Ctrl-C is not for workers
         multiprocessing.forkserver.ensure_running()
+        signal.signal(signal.SIGINT, before)
     from backlotfs.cluster.pool import Pool
 
     def pool() -> Pool:

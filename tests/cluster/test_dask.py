@@ -61,6 +61,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
             env={**self.environ, **environ},
+            start_new_session=True,
         )
         self._started.append(started)
         return started
@@ -350,6 +351,25 @@ def test_ctrl_c_says_how_far_the_export_came(cluster: Started, tmp_path: Path) -
         assert export.returncode == 130, said
         assert re.search(r"stopped: [0-6] of 7 files complete; run the same command", said)
         assert s3.uploads("archive") == []
+
+
+def test_ctrl_c_on_a_terminal(serve: Serve, tmp_path: Path) -> None:
+    """It reaches the workers of this machine, too, which say nothing and end with the command."""
+    library = Cluster(tmp_path, serve(*CLIPS))
+    library.emulator.faults.add(Fault.delay(0.5), route="source")
+    copy = tmp_path / "copy"
+    export = library.start(LIBRARY, str(copy), "--workers", "2", "-j", "4")
+    wait_until(lambda: copies_of(copy) >= 3, "some files are copied", timeout_s=120)
+    os.killpg(export.pid, signal.SIGINT)
+    said, _ = export.communicate(timeout=120)  # until no process has this output any more
+    assert export.returncode == 130, said
+    (line,) = filter(None, said.splitlines())
+    assert re.fullmatch(
+        r"backlotfs: stopped: \d+ of 40 files complete; run the same command .*", line
+    )
+    code, said = library.run(LIBRARY, str(copy), "--workers", "1")
+    assert code == 0, said
+    assert_complete(copy, CLIPS)
 
 
 def test_a_store_of_google(serve: Serve, tmp_path: Path) -> None:
