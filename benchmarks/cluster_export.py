@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import heapq
 import json
 import os
@@ -54,8 +53,6 @@ CASES = ((300, "10 Gbit/s"), (300, "1 Gbit/s"), (3000, "10 Gbit/s"))
 #: Files and MiB of each, of the measured libraries: the start of Dask counts more in the first.
 LIBRARIES = ((48, 64), (48, 160))
 LEAST_RATIO = 0.9
-#: See prctl(2): whoever has lost its parent becomes a child of this process.
-_PR_SET_CHILD_SUBREAPER = 36
 COMPUTED = f"""Computed: {ASSETS} assets, {TOTAL_BYTES / 1e12:.0f} TB, {THREADS} tasks at a time on
 each worker. A worker's link carries each byte in twice: from the source, and when it is read back.
 
@@ -233,7 +230,6 @@ ALONE, RUNNING, STARTED = (
 def measure(rounds: int, files: int, file_mib: int) -> Measured:
     """Export one library in each way, in turn, each time into a new folder."""
     found: Measured = {ALONE: [], RUNNING: [], STARTED: []}
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # for the processor time of forked workers
     with contextlib.ExitStack() as opened:
         made = opened.enter_context(
             tempfile.TemporaryDirectory(dir="/dev/shm", prefix="backlotfs-cluster-")
@@ -304,7 +300,6 @@ def _export(
     environ: dict[str, str], arguments: Sequence[str], copy: Path, helping: Sequence[int]
 ) -> Run:
     """Export into a folder that is removed again. :param helping: processes that work for it."""
-    others = _children()
     before_s = sum(map(cpu_s, helping)) + _ended_cpu_s()
     began_s = time.monotonic()
     command = [sys.executable, "-m", "backlotfs", "export", "--json", *arguments, str(copy)]
@@ -313,14 +308,8 @@ def _export(
     if done.returncode:
         raise SystemExit(f"the export of {arguments[0]} failed")
     shutil.rmtree(copy)
-    for orphan in _children() - others:
-        os.waitpid(orphan, 0)
     mib = float(json.loads(done.stdout)["bytes"]) / MIB
     return Run(mib / took_s, sum(map(cpu_s, helping)) + _ended_cpu_s() - before_s)
-
-
-def _children() -> set[int]:
-    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
 
 
 def _ended_cpu_s() -> float:

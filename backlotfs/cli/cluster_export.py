@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from backlotfs.mount.stack import Stack
 
 SCHEME = "backlot://"
-#: What a worker imports before its first task.
-_IMPORTED_BY_WORKERS = ["distributed.nanny", "backlotfs.cluster.worker"]
 #: Schemes of DEST that name a folder.
 _FOLDER_SCHEMES = ("file://", "local://")
 
@@ -226,16 +223,6 @@ def _pool_coming(options: ClusterOptions, stop: threading.Event) -> Iterator[Fut
 
     Both take seconds.
     """
-    if options.workers is not None:
-        import multiprocessing.forkserver  # late: an export from a mount does not need it
-
-        # Workers are forked from a process that imports Dask while this process does so too.
-        multiprocessing.get_context("forkserver").set_forkserver_preload(_IMPORTED_BY_WORKERS)
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # inherited: Ctrl-C is not for workers
-        multiprocessing.forkserver.ensure_running()
-        signal.signal(signal.SIGINT, before)
     from backlotfs.cluster.pool import Pool
 
     def pool() -> Pool:

@@ -18,9 +18,11 @@ import itertools
 import logging
 import platform
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from typing import Any, Self, TypeVar
 
 import requests
@@ -114,13 +116,17 @@ class Pool:
 
     @classmethod
     def start(cls, workers: int, threads: int, stop: threading.Event) -> Self:
-        """Start workers on this machine; `close` ends them.
+        """Start workers on this machine; `close` ends them. Ctrl-C is not for the calling thread.
 
         :param workers: the number of processes. :param threads: the number of threads of each.
         """
         logging.getLogger("distributed").setLevel(logging.ERROR)
-        forked = {"distributed.worker.multiprocessing-method": "forkserver"}
-        with dask.config.set(_WITHOUT_SAMPLING | forked):
+        # Workers inherit a blocked SIGINT: Ctrl-C ends the command, which ends them. The tracker is
+        # started before, because its start unblocks the signal.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        preload = {"distributed.worker.preload": ["backlotfs.cluster.worker"]}
+        with dask.config.set(_WITHOUT_SAMPLING | preload):
             cluster = distributed.LocalCluster(
                 n_workers=workers,
                 threads_per_worker=threads,

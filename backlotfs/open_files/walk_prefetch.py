@@ -38,6 +38,7 @@ from backlotfs.prefetch.planner import (
 )
 from backlotfs.prefetch.registry import MAX_WINDOW_BYTES, PrefetcherRegistry, StatsOf
 from backlotfs.prefetch.walk_planner import (
+    FIRST_WINDOW_BYTES,
     LEAD_BYTES,
     AheadFile,
     FileUse,
@@ -85,6 +86,7 @@ class OpenedFile:
     """One open file of a program.
 
     :ivar expected_bytes: how much of the file is probably read, from its head; None: not known.
+    :ivar reads_whole: see `WalkPlanner.opened`.
     :ivar leads: whether so little of it is left that the next files are planned.
     """
 
@@ -92,6 +94,7 @@ class OpenedFile:
     version: SourceVersion
     use: FileUse
     expected_bytes: int | None
+    reads_whole: bool
     leads: bool = False
 
 
@@ -139,7 +142,7 @@ class WalkPrefetcher:
         """Record that a program opens a file.
 
         :param program: identifies a program over all its processes.
-        :param reads_whole: see `WalkPlanner`.
+        :param reads_whole: see `WalkPlanner.opened`.
         """
         with self._lock:
             known = self._programs.get(program)
@@ -148,10 +151,9 @@ class WalkPrefetcher:
         use = FileUse(version.embed_code, version.size)
         known.opened_s = self._clock.monotonic()
         with known.lock:
-            known.planner.reads_whole = reads_whole
-            expected = known.planner.expected_bytes(version.size)
+            expected = known.planner.expected_bytes(version.size, reads_whole=reads_whole)
             known.planner.begun(use)
-        opened = OpenedFile(known, version, use, expected)
+        opened = OpenedFile(known, version, use, expected, reads_whole)
         opened.leads = version.size <= LEAD_BYTES
         self._workers.submit(lambda: self._on_open(opened))
         return opened
@@ -189,7 +191,7 @@ class WalkPrefetcher:
         if program.folder is not None or program.first is not None:
             folder = self.folder_of(key, program.folder, MOST_FILES)
         else:
-            if program.planner.reads_whole:
+            if opened.reads_whole and opened.use.size >= FIRST_WINDOW_BYTES:
                 folder = self.folder_of(key, None, MOST_FILES_AT_FIRST)
             if folder is None:
                 program.first = opened.use  # its folder is sorted when another file is opened
@@ -200,7 +202,7 @@ class WalkPrefetcher:
         with program.lock:
             if first is not None and first.key in folder:
                 program.planner.opened(first, folder)
-            program.planner.opened(opened.use, folder)
+            program.planner.opened(opened.use, folder, reads_whole=opened.reads_whole)
             if not opened.use.closed and opened.use.ahead_bytes:
                 program.wanted.add(opened.use.key)
             program.wanted.difference_update(program.planner.withdrawn())
@@ -208,9 +210,12 @@ class WalkPrefetcher:
             self._plan(program, folder)
 
     def _on_lead(self, opened: OpenedFile) -> None:
-        folder = self.folder_of(opened.use.key, opened._program.folder, MOST_FILES)
+        program = opened._program
+        if program.folder is None:
+            return  # it has opened one file, and nothing is known of its folder
+        folder = self.folder_of(opened.use.key, program.folder, MOST_FILES)
         if folder is not None:
-            self._plan(opened._program, folder)
+            self._plan(program, folder)
 
     def _plan(self, program: _Program, folder: FolderOrders) -> None:
         now_s = self._clock.monotonic()

@@ -25,7 +25,7 @@ twentieth of the bytes that the program read.
 How much of a file is fetched. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
 same part of the next heads is fetched. If the last files were read in different ways, nothing is
-fetched.
+fetched. The file of a guess is fetched as if it were read completely.
 """
 
 from __future__ import annotations
@@ -273,25 +273,26 @@ class _Walk:
 class WalkPlanner:
     """Plans from the opens of one program. Not thread-safe: its owner locks.
 
-    :ivar reads_whole: whether files are expected to be read completely until one is judged.
     :ivar wasted_bytes: bytes that were fetched ahead in vain.
     :ivar window_bytes: the window of the last plan.
     """
 
     def __init__(self) -> None:
-        self.reads_whole = False
         self.wasted_bytes = self.window_bytes = 0
         self._read_bytes = 0
         self._failures = 0
         self._proof = PROVEN_HITS
+        self._may_guess = True
         self._walks: OrderedDict[int, _Walk] = OrderedDict()  # by folder
         self._uses: deque[FileUse] = deque(maxlen=OPENS_REMEMBERED)
         self._withdrawn: list[str] = []
 
-    def expected_bytes(self, size: int) -> int | None:
+    def expected_bytes(self, size: int, *, reads_whole: bool = False) -> int | None:
         """How much will be read of a file of this size, from its head; None if it is not known.
 
         Files without a read are not judged: the kernel may have had their bytes in its cache.
+
+        :param reads_whole: whether files are expected to be read completely until one is judged.
         """
         judged: list[FileUse] = []
         for use in reversed(self._uses):
@@ -300,7 +301,7 @@ class WalkPlanner:
                 if len(judged) == FILES_JUDGED:
                     break
         if not judged:
-            return size if self.reads_whole else None
+            return size if reads_whole else None
         if all(use.whole for use in judged):
             return size
         heads = [use.head_bytes for use in judged]
@@ -319,8 +320,11 @@ class WalkPlanner:
         if use.read_bytes:
             self.wasted_bytes += max(0, use.ahead_bytes - use.read_bytes)
 
-    def opened(self, use: FileUse, folder: FolderOrders) -> None:
-        """Record the place of an opened file in its folder, and learn the pattern of the walk."""
+    def opened(self, use: FileUse, folder: FolderOrders, *, reads_whole: bool = False) -> None:
+        """Record the place of an opened file in its folder, and learn the pattern of the walk.
+
+        :param reads_whole: whether the program reads each file completely, as far as is known.
+        """
         walk = self._enter(use.key, folder)
         if walk.opens and walk.opens[-1] == use.key:
             return  # the same file again
@@ -331,7 +335,7 @@ class WalkPlanner:
         walk.opens.append(use.key)
         if walk.pattern is None:
             self._learn(walk, folder)
-        if self.reads_whole and len(walk.opens) == 1 and walk.pattern is None:
+        if reads_whole and len(walk.opens) == 1 and walk.pattern is None:
             self._guess(walk, use, folder)
 
     def withdrawn(self) -> list[str]:
@@ -353,9 +357,10 @@ class WalkPlanner:
         walk = self._walks.get(folder.identity)
         if walk is None or walk.pattern is None or len(walk.ahead) > REFILL_FILES:
             return []
-        if self.expected_bytes(1) is None:
+        whole = walk.guessed
+        if self.expected_bytes(1, reads_whole=whole) is None:
             return []
-        files = min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
+        files = 1 if walk.guessed else min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
         self.window_bytes = self._window(walk, max_window_bytes)
         room = self.window_bytes - sum(walk.ahead.values())
         found: list[AheadFile] = []
@@ -366,7 +371,8 @@ class WalkPlanner:
                 if key is None or len(walk.ahead) >= files:
                     break
             begun = walk.ahead.get(key, 0)
-            left = max(0, (self.expected_bytes(size_of(key) or 0) or 0) - begun)
+            expected = self.expected_bytes(size_of(key) or 0, reads_whole=whole)
+            left = max(0, (expected or 0) - begun)
             part = min(left, room)
             if part < min(left, MIN_PART_BYTES):
                 break  # the remaining room is too small for a request
@@ -400,6 +406,9 @@ class WalkPlanner:
                 _, oldest = self._walks.popitem(last=False)
                 self._drop(oldest)
         self._walks.move_to_end(folder.identity)
+        for other in self._walks.values():
+            if other is not walk and other.guessed:
+                self._end_guess(other)
         return walk
 
     def _follow(self, walk: _Walk, pattern: Pattern, use: FileUse, folder: FolderOrders) -> None:
@@ -439,6 +448,7 @@ class WalkPlanner:
             walk.growth = min(MAX_GROWTH, GROWTH * walk.growth)
             if walk.hits >= self._proof:
                 self._failures = 0
+                self._may_guess = True
 
     def _with_suffix(
         self, walk: _Walk, pattern: Pattern, key: str, folder: FolderOrders
@@ -483,9 +493,10 @@ class WalkPlanner:
     def _guess(self, walk: _Walk, use: FileUse, folder: FolderOrders) -> None:
         """Choose an order whose first file was opened.
 
-        The first window is no larger than this file, so that a wrong guess costs little.
+        A wrong guess costs little: it is about one file, and its first window is no larger than the
+        opened file. After a wrong one there is none until a pattern was proven.
         """
-        if use.size < FIRST_WINDOW_BYTES:
+        if use.size < FIRST_WINDOW_BYTES or self._failures or not self._may_guess:
             return
         pattern = next((one for one in FIRST_TO_LAST if folder.is_first(use.key, one)), None)
         if pattern is not None:
@@ -494,13 +505,17 @@ class WalkPlanner:
 
     def _check_guess(self, walk: _Walk, use: FileUse, folder: FolderOrders) -> None:
         """Forget a guess if its next file is not the one that is opened."""
-        walk.guessed = False
-        if walk.pattern is None or folder.next(walk.front, walk.pattern) == use.key:
-            return
-        use.ahead_bytes += walk.ahead.pop(use.key, 0)
+        if walk.pattern is not None and folder.next(walk.front, walk.pattern) == use.key:
+            walk.guessed = False
+        else:
+            self._end_guess(walk)
+
+    def _end_guess(self, walk: _Walk) -> None:
+        """Forget a guess that was wrong; its file is not expected any more."""
         while walk.ahead:
             self._waste(*walk.ahead.popitem())
-        walk.pattern = None
+        walk.pattern, walk.guessed = None, False
+        self._may_guess = False
 
     def _drop(self, walk: _Walk) -> None:
         """Forget the pattern of a walk; nothing that was planned for it is expected any more."""

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ class Cluster:
         """End what still runs, after a test that failed."""
         for process in self._started:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # its workers, too
                 process.communicate()
 
     def run(self, *arguments: str, **environ: str) -> tuple[int, str]:
@@ -86,22 +87,35 @@ class Cluster:
         return process.returncode, said
 
 
+Account = Callable[..., Cluster]
+Started = Callable[..., tuple[Cluster, DaskCluster]]
+
+
 @pytest.fixture
-def cluster(tmp_path: Path, serve: Serve) -> Iterator[Callable[..., tuple[Cluster, DaskCluster]]]:
+def account(tmp_path: Path, serve: Serve) -> Iterator[Account]:
+    """Assets in; a library of them and its commands out, which are ended after the test."""
+    with ExitStack() as opened:
+
+        def made(*assets: EmulatedAsset, **options: Any) -> Cluster:
+            library = Cluster(tmp_path, serve(*assets, **options))
+            opened.callback(library.close)
+            return library
+
+        yield made
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, account: Account) -> Iterator[Started]:
     """Assets in; a library of them and a scheduler without workers out."""
     with ExitStack() as opened:
 
         def start(*assets: EmulatedAsset) -> tuple[Cluster, DaskCluster]:
-            library = Cluster(tmp_path, serve(*assets))
-            opened.callback(library.close)
+            library = account(*assets)
             logs = tmp_path / "dask"
             logs.mkdir()
             return library, opened.enter_context(DaskCluster(logs, library.environ))
 
         yield start
-
-
-Started = Callable[..., tuple[Cluster, DaskCluster]]
 
 
 def assert_complete(folder: Path, assets: list[EmulatedAsset]) -> None:
@@ -155,9 +169,9 @@ def copies_of(folder: Path) -> int:
         return 0
 
 
-def test_workers_of_this_machine_fill_a_folder(serve: Serve, tmp_path: Path) -> None:
+def test_workers_of_this_machine_fill_a_folder(account: Account, tmp_path: Path) -> None:
     """And one machine's export of the same folder has nothing left to do."""
-    library = Cluster(tmp_path, serve(*CLIPS))
+    library = account(*CLIPS)
     code, said = library.run(LIBRARY, str(tmp_path / "copy"), "--workers", "2")
     assert code == 0, said
     assert "40 files" in said
@@ -168,10 +182,10 @@ def test_workers_of_this_machine_fill_a_folder(serve: Serve, tmp_path: Path) -> 
     assert (code, "40 unchanged" in said) == (0, True), said
 
 
-def test_a_share_of_the_calls(serve: Serve, tmp_path: Path) -> None:
+def test_a_share_of_the_calls(account: Account, tmp_path: Path) -> None:
     """The command makes no more calls than its share has, however many workers there are."""
     window_s = 3.0
-    library = Cluster(tmp_path, serve(*CLIPS, rate_limit=300, rate_window_s=window_s))
+    library = account(*CLIPS, rate_limit=300, rate_window_s=window_s)
     share = ("--api-share", "1/20")
     code, said = library.run(LIBRARY, str(tmp_path / "copy"), "--workers", "2", *share)
     assert code == 0, said
@@ -216,9 +230,9 @@ def test_the_address_of_the_dashboard(cluster: Started, tmp_path: Path) -> None:
     assert (code, f"dashboard: {address}\n" in said) == (0, True), said
 
 
-def test_a_scheduler_with_tls(serve: Serve, tmp_path: Path) -> None:
+def test_a_scheduler_with_tls(account: Account, tmp_path: Path) -> None:
     """Certificates come from the configuration of Dask; one line says what is wrong with them."""
-    library = Cluster(tmp_path, serve(*CLIPS))
+    library = account(*CLIPS)
     ours, others = certificates(tmp_path / "ours"), certificates(tmp_path / "others")
     copy = str(tmp_path / "copy")
     with DaskCluster(tmp_path, {**library.environ, **ours}, "tls") as dask:
@@ -353,9 +367,9 @@ def test_ctrl_c_says_how_far_the_export_came(cluster: Started, tmp_path: Path) -
         assert s3.uploads("archive") == []
 
 
-def test_ctrl_c_on_a_terminal(serve: Serve, tmp_path: Path) -> None:
+def test_ctrl_c_on_a_terminal(account: Account, tmp_path: Path) -> None:
     """It reaches the workers of this machine, too, which say nothing and end with the command."""
-    library = Cluster(tmp_path, serve(*CLIPS))
+    library = account(*CLIPS)
     library.emulator.faults.add(Fault.delay(0.5), route="source")
     copy = tmp_path / "copy"
     export = library.start(LIBRARY, str(copy), "--workers", "2", "-j", "4")
@@ -372,10 +386,10 @@ def test_ctrl_c_on_a_terminal(serve: Serve, tmp_path: Path) -> None:
     assert_complete(copy, CLIPS)
 
 
-def test_a_store_of_google(serve: Serve, tmp_path: Path) -> None:
+def test_a_store_of_google(account: Account, tmp_path: Path) -> None:
     """By gcsfs, into an emulator: what was read back is there, and a second export has no work."""
     assets = [*CLIPS[:6], LARGE]
-    library = Cluster(tmp_path, serve(*assets))
+    library = account(*assets)
     with GcsServer("archive") as store:
         arguments = (LIBRARY, "gs://archive/all", "--workers", "2")
         code, said = library.run(*arguments, **store.environ())
@@ -393,9 +407,9 @@ def test_a_store_of_google(serve: Serve, tmp_path: Path) -> None:
             assert digests[name] == hashlib.sha256(data).hexdigest()
 
 
-def test_wrong_credentials_of_a_store_are_one_line(serve: Serve, tmp_path: Path) -> None:
+def test_wrong_credentials_of_a_store_are_one_line(account: Account, tmp_path: Path) -> None:
     """Nothing is copied."""
-    library = Cluster(tmp_path, serve(*CLIPS))
+    library = account(*CLIPS)
     (tmp_path / "buckets" / "archive").mkdir(parents=True)
     with S3Server(tmp_path / "buckets") as s3:
         wrong = s3.environ(secret="another-secret")
@@ -452,10 +466,10 @@ def test_a_worker_without_the_package_is_one_line(cluster: Started, tmp_path: Pa
     ],
 )
 def test_bad_input_is_one_line(
-    serve: Serve, tmp_path: Path, arguments: tuple[str, ...], expected: str
+    account: Account, tmp_path: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
     """It says what to do, and nothing is made."""
-    library = Cluster(tmp_path, serve(*CLIPS[:1]))
+    library = account(*CLIPS[:1])
     code, said = library.run(*(str(tmp_path / one) if one == "copy" else one for one in arguments))
     assert code != 0
     assert expected in said

@@ -119,6 +119,7 @@ class FilesMachine(RuleBasedStateMachine):
         self.pins.discard(version)
         self.safe.discard(version)
         assert self.tier.block_count(*version) == 0
+        self.doubtful.discard(version)
 
     @rule(slots=sizes)
     def restart(self, slots: int) -> None:

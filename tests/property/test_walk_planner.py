@@ -44,7 +44,7 @@ class Walker:
     ) -> None:
         self.folder, self.sizes = folder, sizes
         self.planner = WalkPlanner()
-        self.planner.reads_whole = reads_whole
+        self.reads_whole = reads_whole
         self.planned: dict[str, int] = {}
         self.planned_before: list[bool] = []
         self.read_bytes = 0
@@ -58,7 +58,7 @@ class Walker:
         self.planned_before.append(key in self.planned)
         self.unread_bytes += max(0, self.planned.pop(key, 0) - stop)
         self.planner.begun(use)
-        self.planner.opened(use, self.folder)
+        self.planner.opened(use, self.folder, reads_whole=self.reads_whole)
         for gone in self.planner.withdrawn():
             self.unread_bytes += self.planned.pop(gone, 0)
         for planned in self.planner.plan(self.folder, self.sizes.get, max_window_bytes=CAP):
@@ -151,6 +151,37 @@ def test_the_second_file_of_a_copy_is_planned(order: str) -> None:
         assert all(walker.planned_before[LEARNED:])
         assert walker.in_vain_bytes <= FIRST_WINDOW_BYTES
     assert right >= 0.9 * FOLDERS
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_copy_from_the_page_cache(order: str) -> None:
+    """The kernel has all bytes and sends no read: nothing but one guess is fetched."""
+    for folder in folders_of(10, 60):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walker = Walker(folder, all_sizes, reads_whole=True)
+        for key in ordered(folder, order):
+            walker.open(key, 0)
+        assert walker.in_vain_bytes <= FIRST_WINDOW_BYTES
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_first_files_only(order: str) -> None:
+    """One file of each folder is copied: one wrong guess. A whole folder is planned afterwards."""
+    planner = WalkPlanner()
+    in_vain_bytes = 0
+    for folder in folders_of(10, 60):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walker = Walker(folder, all_sizes, reads_whole=True)
+        walker.planner = planner
+        walker.open(ordered(folder, order)[0])
+        in_vain_bytes += walker.in_vain_bytes
+    assert in_vain_bytes <= FIRST_WINDOW_BYTES
+    folder = folder_of(60, 1_000)
+    walker = Walker(folder, {file.embed_code: 20 * MIB for file in folder.files}, reads_whole=True)
+    walker.planner = planner
+    for key in ordered(folder, order):
+        walker.open(key)
+    assert all(walker.planned_before[LEARNED:])
 
 
 @given(seed=seeds, order=orders, start=st.integers(1, 30), whole=st.booleans(), large=st.booleans())

@@ -98,11 +98,13 @@ class Walk:
     def _resolve(self, _code: str, _deadline: object, *, priority: Priority) -> None:
         self.asked.append(priority)
 
-    def read(self, number: int, program: str = "cp", *, part: int = MIB) -> int | None:
+    def read(
+        self, number: int, program: str = "cp", *, part: int | None = None, whole: bool = False
+    ) -> int | None:
         """A program opens a file, reads and closes it; how much of it was expected to be read."""
-        version = source_version(f"E{number}", MIB)
-        opened = self.walks.opened(program, version)
-        self.walks.read(opened, ByteRange(0, part))
+        version = self.versions[f"E{number}"]
+        opened = self.walks.opened(program, version, reads_whole=whole)
+        self.walks.read(opened, ByteRange(0, part or version.size))
         self.walks.closed(opened)
         return opened.expected_bytes
 
@@ -124,16 +126,18 @@ def test_the_first_file_of_a_copy() -> None:
     walk.versions.update({code: source_version(code, 20 * MIB) for code in walk.versions})
     find = walk.walks.folder_of
     walk.walks.folder_of = lambda *asked: find(*asked) if asked[2] > 9999 else None
-    walk.walks.opened("tar", walk.versions["E0"], reads_whole=True)
+    walk.read(0, "tar", whole=True)
     assert not walk.loader.ahead
-    walk.walks.opened("tar", walk.versions["E1"], reads_whole=True)
+    walk.read(1, "tar", whole=True)
     assert "E2" in walk.loader.wanted
     walk.walks.folder_of = find
     walk.loader.ahead.clear()
-    walk.walks.opened("less", walk.versions["E0"])
+    walk.read(0, "less")
     assert not walk.loader.ahead
-    walk.walks.opened("cp", walk.versions["E0"], reads_whole=True)
+    walk.read(0, "cp", whole=True)
     assert walk.loader.wanted == {"E1"}
+    walk.read(1, "cp", whole=True)
+    assert {"E2", "E3"} <= walk.loader.wanted
 
 
 def test_a_wrong_guess_is_dropped() -> None:
