@@ -272,7 +272,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("backlotfs", "ascii")
     prepare_streams()
-    atexit.register(gc.freeze)  # Python searches for cycles at its exit, which takes 0.1 s
+    atexit.register(gc.freeze)  # or Python searches for cycles at its exit, for 0.1 s
     try:
         with excepthooks.reported(click.ClickException, click.Abort, BacklotError):
             code = commands(prog_name="backlotfs", standalone_mode=False)

@@ -116,7 +116,9 @@ class Pool:
 
     @classmethod
     def start(cls, workers: int, threads: int, stop: threading.Event) -> Self:
-        """Start workers on this machine; `close` ends them. Ctrl-C is not for the calling thread.
+        """Start workers on this machine; `close` ends them.
+
+        SIGINT stays blocked in the calling thread.
 
         :param workers: the number of processes. :param threads: the number of threads of each.
         """

@@ -186,21 +186,19 @@ class WalkPrefetcher:
 
     def _on_open(self, opened: OpenedFile) -> None:
         program = opened._program
-        key = opened.use.key
-        folder = None
-        if program.folder is not None or program.first is not None:
-            folder = self.folder_of(key, program.folder, MOST_FILES)
-        else:
-            if opened.reads_whole and opened.use.size >= FIRST_WINDOW_BYTES:
-                folder = self.folder_of(key, None, MOST_FILES_AT_FIRST)
-            if folder is None:
-                program.first = opened.use  # its folder is sorted when another file is opened
+        most_files = MOST_FILES
+        if program.folder is None and program.first is None:
+            program.first = opened.use  # its folder is looked for again with the next file
+            if not opened.reads_whole or opened.use.size < FIRST_WINDOW_BYTES:
+                return
+            most_files = MOST_FILES_AT_FIRST
+        folder = self.folder_of(opened.use.key, program.folder, most_files)
         if folder is None:
             return
         first, program.first = program.first, None
         program.folder = folder.identity
         with program.lock:
-            if first is not None and first.key in folder:
+            if first is not None and first is not opened.use and first.key in folder:
                 program.planner.opened(first, folder)
             program.planner.opened(opened.use, folder, reads_whole=opened.reads_whole)
             if not opened.use.closed and opened.use.ahead_bytes:

@@ -357,10 +357,10 @@ class WalkPlanner:
         walk = self._walks.get(folder.identity)
         if walk is None or walk.pattern is None or len(walk.ahead) > REFILL_FILES:
             return []
-        whole = walk.guessed
-        if self.expected_bytes(1, reads_whole=whole) is None:
+        guessed = walk.guessed
+        if self.expected_bytes(1, reads_whole=guessed) is None:
             return []
-        files = 1 if walk.guessed else min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
+        files = 1 if guessed else min(FIRST_WINDOW_FILES * walk.growth, MAX_WINDOW_FILES)
         self.window_bytes = self._window(walk, max_window_bytes)
         room = self.window_bytes - sum(walk.ahead.values())
         found: list[AheadFile] = []
@@ -371,7 +371,7 @@ class WalkPlanner:
                 if key is None or len(walk.ahead) >= files:
                     break
             begun = walk.ahead.get(key, 0)
-            expected = self.expected_bytes(size_of(key) or 0, reads_whole=whole)
+            expected = self.expected_bytes(size_of(key) or 0, reads_whole=guessed)
             left = max(0, (expected or 0) - begun)
             part = min(left, room)
             if part < min(left, MIN_PART_BYTES):
