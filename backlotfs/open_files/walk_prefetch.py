@@ -87,7 +87,7 @@ class OpenedFile:
 
     :ivar expected_bytes: how much of the file is probably read, from its head; None: not known.
     :ivar reads_whole: see `WalkPlanner.opened`.
-    :ivar leads: whether so little of it is left that the next files are planned.
+    :ivar leads: whether the next files are planned, because little of it is left to be read.
     """
 
     _program: _Program
@@ -154,7 +154,6 @@ class WalkPrefetcher:
             expected = known.planner.expected_bytes(version.size, reads_whole=reads_whole)
             known.planner.begun(use)
         opened = OpenedFile(known, version, use, expected, reads_whole)
-        opened.leads = version.size <= LEAD_BYTES
         self._workers.submit(lambda: self._on_open(opened))
         return opened
 
@@ -163,7 +162,15 @@ class WalkPrefetcher:
         use = opened.use
         use.read_bytes += read.length
         use.read_to = max(use.read_to, read.stop)
-        if not opened.leads and use.size - use.read_to <= LEAD_BYTES and not use.closed:
+
+    def look_ahead(self, opened: OpenedFile) -> None:
+        """Plan the next files if little is left of an open file.
+
+        Call it after a read of the file, and after the prefetch of the file itself: otherwise the
+        next files would take the idle connections.
+        """
+        use = opened.use
+        if not opened.leads and use.size - use.read_to <= LEAD_BYTES:
             opened.leads = True
             self._workers.submit(lambda: self._on_lead(opened))
 
@@ -204,8 +211,6 @@ class WalkPrefetcher:
             if not opened.use.closed and opened.use.ahead_bytes:
                 program.wanted.add(opened.use.key)
             program.wanted.difference_update(program.planner.withdrawn())
-        if opened.leads:
-            self._plan(program, folder)
 
     def _on_lead(self, opened: OpenedFile) -> None:
         program = opened._program

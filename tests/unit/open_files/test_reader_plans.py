@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -17,6 +19,7 @@ from backlotfs.open_files.reader import HandleTable, SourceReader
 from backlotfs.open_files.walk_prefetch import WalkPrefetcher
 from backlotfs.prefetch.index_patterns import INDEX_BYTES, TAIL_BYTES
 from backlotfs.prefetch.registry import CLOSE_GRACE_S, PrefetcherRegistry
+from backlotfs.prefetch.walk_planner import FolderOrders
 from backlotfs.source.version import SourceVersion
 from tests.fakes.clocks import ManualClock
 from tests.fakes.records import source_version
@@ -81,17 +84,60 @@ class NotedStore(BlockLoader):
             demand.finished()
 
 
-def reader_over(store: NotedStore, clock: ManualClock) -> SourceReader:
-    """A reader with memory for every window."""
+class WalkStore(NotedStore):
+    """Notes the sources of prefetches, also of files that are not open, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: list[str] = []
+
+    def prefetch(
+        self,
+        version: SourceVersion,
+        ahead: ByteRange,
+        still_wanted: StillWanted,  # noqa: ARG002  # the names are those of the loader
+        *,
+        before_open: bool = False,
+    ) -> None:
+        assert ahead.stop <= version.size
+        assert before_open == (version.embed_code != self.demands[-1].embed_code)
+        if version.embed_code not in self.codes:
+            self.codes.append(version.embed_code)
+
+    def demand(
+        self, version: SourceVersion, wanted: ByteRange, span: ReadSpan | None = None
+    ) -> PendingRead:
+        demand = super().demand(version, wanted, span)
+        demand.embed_code = version.embed_code
+        return demand
+
+
+class File(NamedTuple):
+    """A file of a folder."""
+
+    embed_code: str
+    name: str
+    inode: int
+
+
+def reader_over(
+    store: NotedStore, clock: ManualClock, versions: Sequence[SourceVersion] = ()
+) -> SourceReader:
+    """A reader with memory for every window.
+
+    :param versions: the files of the folder in which files are opened.
+    """
     prefetchers = PrefetcherRegistry(clock, window_budget_bytes=96 * MIB, block_bytes=BLOCK)
     walks = WalkPrefetcher(
         store,
         prefetchers,
         clock,
-        version_of=lambda _code: None,
+        version_of={version.embed_code: version for version in versions}.get,
         stats_of=lambda _code: None,
         workers=InlineWorkers(),
     )
+    files = [File(version.embed_code, version.embed_code, n) for n, version in enumerate(versions)]
+    walks.folder_of = lambda _code, _near, _most: FolderOrders(1, files) if files else None
     return SourceReader(HandleTable(), store, prefetchers, walks)
 
 
@@ -254,3 +300,19 @@ def test_who_wants_little_does_not_tell_how_the_next_file_is_read() -> None:
         reader.release(reader.open(source_version(f"P{number}", size=SIZE), no_prefetch=True))
     begin(reader, reader.open(source_version("N", size=SIZE)), 0, READ)
     assert sum(ahead.length for ahead, _ in store.ahead) > 4 * MIB
+
+
+def test_the_next_files_are_fetched_after_the_rest_of_the_open_one() -> None:
+    """Otherwise they would take the connections that its reader waits for."""
+    store = WalkStore()
+    versions = [source_version(f"E{number}", size=20 * MIB) for number in range(4)]
+    reader = reader_over(store, ManualClock(), versions)
+    for version in versions[:2]:
+        store.codes.clear()
+        opened = reader.open(version, reads_whole=True)
+        assert store.codes == []
+        begin(reader, opened, 0, READ)
+        assert store.codes[0] == version.embed_code
+        assert len(store.codes) > 1
+        begin(reader, opened, READ, 20 * MIB - READ)
+        reader.release(opened)

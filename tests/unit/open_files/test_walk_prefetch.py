@@ -105,6 +105,7 @@ class Walk:
         version = self.versions[f"E{number}"]
         opened = self.walks.opened(program, version, reads_whole=whole)
         self.walks.read(opened, ByteRange(0, part or version.size))
+        self.walks.look_ahead(opened)
         self.walks.closed(opened)
         return opened.expected_bytes
 
@@ -118,6 +119,16 @@ def test_the_next_files_are_fetched() -> None:
     walk.read(1)
     assert "E2" in walk.loader.wanted
     assert "E21" not in walk.loader.ahead
+
+
+def test_files_that_are_opened_and_not_read() -> None:
+    """Their bytes may be in the kernel's cache, and those of the next files as well."""
+    walk = Walk()
+    for number in range(4):
+        walk.walks.closed(walk.walks.opened("cp", walk.versions[f"E{number}"], reads_whole=True))
+    assert not walk.loader.ahead
+    walk.read(4, "cp", whole=True)
+    assert {"E5", "E6"} <= walk.loader.wanted
 
 
 def test_the_first_file_of_a_copy() -> None:
