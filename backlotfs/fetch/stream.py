@@ -19,8 +19,9 @@ from backlotfs.source.version import SourceVersion
 #: Bytes of one GET. Larger GETs cost less, but a small window would have few of them, and would not
 #: use all connections.
 LEAST_GET_BYTES, MOST_GET_BYTES = 4 * MIB, 8 * MIB
-#: The size of a GET is chosen, within these limits, so that the window has room for so many.
-GETS_AHEAD = 16
+#: The size of a GET is chosen, within these limits, so that the window has room for so many. They
+#: need more connections than 16: each one waits for the first byte of its next GET for a while.
+GETS_AHEAD = 24
 
 
 def stream(
