@@ -122,7 +122,8 @@ class Pool:
 
         :param workers: the number of processes. :param threads: the number of threads of each.
         """
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        # The command reports each failure itself, and workers that end may log late heartbeats.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         # Workers inherit a blocked SIGINT: Ctrl-C ends the command, which ends them. The tracker is
         # started before, because its start unblocks the signal.
         resource_tracker.ensure_running()
@@ -136,7 +137,7 @@ class Pool:
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},  # its import would delay the start
                 security=True,  # TLS: whoever reaches a scheduler can run programs as this user
-                silence_logs=logging.ERROR,
+                silence_logs=logging.CRITICAL,
             )
             return cls(distributed.Client(cluster), cluster, stop)
 
