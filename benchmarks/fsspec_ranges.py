@@ -2,8 +2,9 @@
 """Many parts read at once by ``cat_ranges``, beside fsspec's own ``HTTPFileSystem``.
 
 Run as root, for nginx: ``python -m benchmarks.fsspec_ranges [--rounds 5]``. Both read the same
-parts from the same signed URLs of a remote host, in turn. Each time the file system is new and has
-no connection, and sizes and URLs are known. The first round is not counted.
+parts from the same signed URLs of a remote host, in turn. In each round the file systems are new:
+the first call has no connection, and sizes and URLs are known. A second call reads other parts in
+the same way. The first round is not counted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import struct
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,18 +69,18 @@ class Run(NamedTuple):
     sent_bytes: int
 
 
-def cases(seed: int = 1) -> dict[str, list[Part]]:
-    """The parts that are read, by the title of the case."""
+def cases(seed: int = 1) -> dict[str, tuple[list[Part], list[Part]]]:
+    """The parts that the two calls read, by the title of the case."""
     chance = random.Random(seed)
+    large = [Part(LARGE, number) for number in range(LARGE_PARTS)]
     everywhere = [Part(name, number) for name in MANY for number in range(MANY_PARTS)]
-    return {
-        "one after the other in one file": [Part(LARGE, number) for number in range(PARTS)],
-        "every second one in a file": [Part(LARGE, 2 * number) for number in range(PARTS)],
-        "anywhere in a file of 1 GiB": [
-            Part(LARGE, number) for number in chance.sample(range(LARGE_PARTS), PARTS)
-        ],
-        "anywhere in 40 files of 25 MiB": chance.sample(everywhere, PARTS),
+    found = {
+        "one after the other in one file": large[: 2 * PARTS],
+        "every second one in a file": large[: 4 * PARTS : 2],
+        "anywhere in a file of 1 GiB": chance.sample(large, 2 * PARTS),
+        "anywhere in 40 files of 25 MiB": chance.sample(everywhere, 2 * PARTS),
     }
+    return {title: (parts[:PARTS], parts[PARTS:]) for title, parts in found.items()}
 
 
 def write_parts(path: Path, parts: int) -> None:
@@ -97,7 +98,6 @@ def _read(system: Any, paths: Iterable[str], parts: list[Part], origin: Origin) 
     asked = list(paths)
     starts = [part.start for part in parts]
     stops = [start + PART_BYTES for start in starts]
-    origin.drop_connections()
     mark = origin.mark()
     before_cpu_s, began_s = _cpu_s(), time.monotonic()
     found = system.cat_ranges(asked, starts, stops)
@@ -113,21 +113,26 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _round(config: Path, folder: Path, parts: list[Part], origin: Origin) -> tuple[Run, Run]:
-    """Read the parts in both ways, each by a new file system."""
+def _round(
+    config: Path, folder: Path, calls: Sequence[list[Part]], origin: Origin
+) -> list[tuple[Run, Run]]:
+    """Read the parts of each call in both ways, each by a new file system for all calls."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         ours = BacklotFileSystem(config=str(config), cache_dir=cache, skip_instance_cache=True)
-        names = sorted({part.name for part in parts})
+        names = sorted({part.name for parts in calls for part in parts})
         ours.sizes(names)
         resolver, clock = ours.library.stack.resolver, ours.library.clock
         urls = {
             name: resolver.resolve(ours.info(name)["embed_code"], Deadline(20, clock)).url
             for name in names
         }
-        mine = _read(ours, (f"/{part.name}" for part in parts), parts, origin)
+        origin.drop_connections()
+        mine = [_read(ours, (f"/{part.name}" for part in parts), parts, origin) for parts in calls]
         close_libraries()
     http = fsspec.filesystem("http", skip_instance_cache=True)
-    return mine, _read(http, (urls[part.name] for part in parts), parts, origin)
+    origin.drop_connections()
+    theirs = [_read(http, (urls[part.name] for part in parts), parts, origin) for parts in calls]
+    return list(zip(mine, theirs, strict=True))
 
 
 def _row(title: str, runs: list[tuple[Run, Run]]) -> list[str]:
@@ -179,12 +184,15 @@ def measure(rounds: int) -> str:
             origin_check.require(f"{origin.url}/plain/{LARGE}", REMOTE)
             options = ["--media", str(media), "--source-base-url", origin.url]
             with emulator_process(folder, [*options, "--rate-limit", "off"]) as emulator:
-                for title, parts in cases().items():
-                    pairs = [
-                        _round(emulator.config, folder, parts, origin) for _ in range(rounds + 1)
+                for title, calls in cases().items():
+                    found = [
+                        _round(emulator.config, folder, calls, origin) for _ in range(rounds + 1)
                     ]
-                    rows.append(_row(title, pairs[1:]))
-                    print(*rows[-1], sep=" | ", flush=True)
+                    for then, pairs in zip(
+                        ("", ", then"), zip(*found[1:], strict=True), strict=True
+                    ):
+                        rows.append(_row(title + then, list(pairs)))
+                        print(*rows[-1], sep=" | ", flush=True)
     return table(_HEAD, rows)
 
 
@@ -197,8 +205,9 @@ def main() -> None:
     body = (
         f"`cat_ranges` of {PARTS} parts of {PART_BYTES >> 10} KiB, from the remote host of "
         f"*Reading*. {chosen.rounds} rounds in turn, each with new file systems that have no "
-        "connection; sizes and URLs are known. HTTPFileSystem gets the same signed URLs. It joins "
-        "no parts and checks no version.\n\n" + measure(chosen.rounds)
+        "connection; sizes and URLs are known. *Then* is a second call of the same file system for "
+        "other parts. HTTPFileSystem gets the same signed URLs. It joins no parts and checks no "
+        "version.\n\n" + measure(chosen.rounds)
     )
     if chosen.print:
         print(body)
