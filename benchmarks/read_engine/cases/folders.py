@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 from backlotfs.mount.control.client import ask
 from benchmarks.origin import NEARBY, REMOTE, OriginProfile
@@ -18,15 +21,35 @@ from benchmarks.read_engine.metering import Meter
 from benchmarks.read_engine.movie import make_film
 from benchmarks.read_engine.sources import GIB
 from benchmarks.read_engine.targets import Target
+from benchmarks.read_engine.thunar import thunar
 
-#: Shell commands that read the folder ``$1``; a copy goes to ``$2``.
-_READERS = {
-    "cp -r": 'cp -r "$1" "$2"',
-    "rsync -a": 'rsync -a "$1/" "$2"',
-    "tar c": 'tar cf - -C "$1" . | cat > /dev/null',
+#: Reads a folder, and returns at the end: the folder, the path of a copy, the names of the files,
+#: and the number of their bytes.
+Reader: TypeAlias = Callable[[Path, Path, Sequence[str], int], None]
+#: Starts a reader before the time is measured; it may make this folder.
+Start: TypeAlias = Callable[[Path], AbstractContextManager[Reader]]
+
+
+def _by_shell(command: str) -> Start:
+    """``command``: reads the folder ``$1``; a copy goes to ``$2``."""
+
+    @contextlib.contextmanager
+    def start(_folder: Path) -> Iterator[Reader]:
+        yield lambda folder, copy, _names, _size_bytes: _shell(command, folder, copy)
+
+    return start
+
+
+_READERS: dict[str, Start] = {
+    "cp -r": _by_shell('cp -r "$1" "$2"'),
+    "rsync -a": _by_shell('rsync -a "$1/" "$2"'),
+    "tar c": _by_shell('tar cf - -C "$1" . | cat > /dev/null'),
     # find forgets the exit code of md5sum, which prints no line for a file that it cannot read
-    "find -exec md5sum": r'sums=$(find "$1" -type f -exec md5sum {} \; | wc -l)'
-    '; test "$sums" = "$(ls "$1" | wc -l)"',
+    "find -exec md5sum": _by_shell(
+        r'sums=$(find "$1" -type f -exec md5sum {} \; | wc -l)'
+        '; test "$sums" = "$(ls "$1" | wc -l)"'
+    ),
+    "Thunar": thunar,
 }
 _CLIPS, _CLIP_BYTES = 60, 20_000_000
 
@@ -67,7 +90,7 @@ class FolderRead(Case):
         self.profile = profile
         self.contestants = (OURS, *DOWNLOADERS, *mounts)
         self.targets = targets
-        self._command = _READERS[program]
+        self._start = _READERS[program]
 
     def run(self, arena: Arena, contestant: Contestant) -> dict[str, float]:
         """One pass, on a new mount or by a downloader; a copy is compared."""
@@ -78,14 +101,15 @@ class FolderRead(Case):
             if contestant in DOWNLOADERS:
                 values = downloaded(arena, contestant, copy, names, size)
             else:
-                with arena.mount(contestant) as mount:
+                with arena.mount(contestant) as mount, self._start(arena.folder / "home") as read:
                     with Meter(mount, arena.origin) as meter:
-                        _shell(self._command, mount.mountpoint, copy)
+                        read(mount.mountpoint, copy, names, size)
                     values = meter.values(size)
             for name in names if copy.exists() else []:
                 subprocess.run(["cmp", str(arena.sources / name), str(copy / name)], check=True)
         finally:
             shutil.rmtree(copy, ignore_errors=True)
+            shutil.rmtree(arena.folder / "home", ignore_errors=True)
         return values
 
 
@@ -157,6 +181,7 @@ def _reads(sources: Sources, text: str, of_downloader: float, of_mount: float) -
         FolderRead("rsync -a", sources, text, (), line, NEARBY),
         FolderRead("tar c", sources, text, (), others),
         FolderRead("find -exec md5sum", sources, text, (), others),
+        FolderRead("Thunar", sources, text, (), others),
     ]
 
 
