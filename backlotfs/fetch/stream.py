@@ -16,12 +16,11 @@ from backlotfs.config.settings import MIB
 from backlotfs.fetch.loader import BlockLoader, PendingRead
 from backlotfs.source.version import SourceVersion
 
-#: Bytes of one GET. Larger GETs cost less, but a small window would have few of them, and would not
-#: use all connections.
-LEAST_GET_BYTES, MOST_GET_BYTES = 4 * MIB, 8 * MIB
-#: The size of a GET is chosen, within these limits, so that the window has room for so many. They
-#: need more connections than 16: each one waits for the first byte of its next GET for a while.
+#: A window has room for so many GETs: more than downloaders have connections, because a connection
+#: is idle until the first byte of its next GET arrives.
 GETS_AHEAD = 24
+#: The least bytes of one GET: smaller ones cost more. So a window below 96 MiB has fewer GETs.
+LEAST_GET_BYTES = 4 * MIB
 
 
 def stream(
@@ -34,21 +33,23 @@ def stream(
 ) -> Iterator[memoryview]:
     """Yield the bytes from ``offset`` on, without a copy; each view is valid until the next.
 
-    :param window_bytes: the bytes in flight and in memory for this stream. The last GET may exceed
-        them.
+    :param window_bytes: the most bytes in flight and in memory for this stream, but at least one
+        GET.
     :param waiter: makes the wait for one GET.
     :param end: where the bytes end; None: at the end of the source.
     :raises BacklotError: a GET failed, or its wait ended.
     """
-    get_bytes = max(LEAST_GET_BYTES, min(MOST_GET_BYTES, window_bytes // GETS_AHEAD))
+    get_bytes = max(LEAST_GET_BYTES, window_bytes // GETS_AHEAD)
     get_bytes -= get_bytes % loader.block_bytes
     ahead: deque[PendingRead] = deque()
     start, ahead_bytes = offset, 0
     end = version.size if end is None else min(end, version.size)
     try:
         while True:
-            while start < end and (not ahead or ahead_bytes < window_bytes):
+            while start < end:
                 stop = min(start - start % loader.block_bytes + get_bytes, end)
+                if ahead and ahead_bytes + stop - start > window_bytes:
+                    break
                 ahead.append(loader.demand(version, ByteRange(start, stop)))
                 ahead_bytes += stop - start
                 start = stop

@@ -189,12 +189,12 @@ class SourceReader:
         plan = prefetcher.observe(read, missed=missed, late=late, reader=handle.fh)
         if plan.requests:
             self._prefetch(handle, plan)
-        if handle.opened is not None:
-            self._walks.look_ahead(handle.opened)
         beginning = not read.start and handle.version.size >= MIN_FILE_BYTES
         if beginning and missed and not prefetcher.head_awaited:
             prefetcher.head_awaited = True
             self._look_for_index(handle, read)
+        if handle.opened is not None:
+            self._walks.look_ahead(handle.opened)
 
     def _prefetch(self, handle: FileHandle, plan: ReadPlan) -> None:
         wanted = handle.prefetcher.wanted

@@ -208,7 +208,9 @@ class WalkPrefetcher:
             if first is not None and first is not opened.use and first.key in folder:
                 program.planner.opened(first, folder)
             program.planner.opened(opened.use, folder, reads_whole=opened.reads_whole)
-            if not opened.use.closed and opened.use.ahead_bytes:
+            if opened.use.closed:
+                program.wanted.discard(opened.use.key)
+            elif opened.use.ahead_bytes:
                 program.wanted.add(opened.use.key)
             program.wanted.difference_update(program.planner.withdrawn())
 

@@ -9,8 +9,8 @@ the low 31 bits of it (file managers that use GIO), from the first to the last o
 open all files, those with one suffix (``*.mov``), or every n-th. A `Pattern` says which. It is
 learned from the last opens: an open that follows the one before it is a *hit*. Of several patterns,
 the one with the longest run of hits counts; of equal ones, the one whose order begins with the
-first file of the run. If a program reads whole files, the open of a large file that is the first
-one in an order is enough: this order is a *guess* until the next open.
+first file of the run. If a program reads whole files, one large file that is the first one in an
+order is enough: this order is a *guess* until the next open.
 
 Windows. The files that come next are fetched, up to a number of files and of bytes (the *window*).
 The window begins small and grows with each hit. A file that is passed over makes the window
@@ -63,7 +63,7 @@ MAX_EXTRA_HITS = 3
 MAX_STEP = 16
 #: How many files with other suffixes are passed over in search of the next with the same suffix.
 MAX_SCAN = 256
-#: The files ahead are fetched when no more than this is left of the open file.
+#: The files ahead are fetched after a read that leaves no more than this of the open file.
 LEAD_BYTES = 64 * MIB
 #: If longer heads than this were read of the last files, no heads are fetched ahead.
 MAX_HEAD_BYTES = MIB

@@ -22,10 +22,9 @@ from tests.unit.open_files.stack import ReadingStack
 
 @pytest.fixture(autouse=True, scope="module")
 def small_gets() -> Iterator[None]:
-    """GETs of 20 to 40 bytes: two to four blocks."""
+    """GETs of 20 bytes or more: two blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LEAST_GET_BYTES", 20)
-        patch.setattr(module, "MOST_GET_BYTES", 40)
         yield
 
 
@@ -53,6 +52,19 @@ def test_the_window_is_full_of_gets() -> None:
 
     assert len(next(stream(store, version, 0, 100, arrive))) > 0
     assert fetch.ranges == [ByteRange(start, start + 20) for start in range(0, 100, 20)]
+
+
+def test_a_get_does_not_exceed_the_window() -> None:
+    """The window is no multiple of a GET: the last one waits."""
+    fetch, workers = StepFetch(), HeldWorkers()
+    store = ReadingStack(fetch=fetch, workers=workers).store
+
+    def arrive() -> InterruptibleWait:
+        workers.run_all()
+        return waiter()
+
+    assert len(next(stream(store, source_version(size=1000), 0, 110, arrive))) > 0
+    assert sum(wanted.length for wanted in fetch.ranges) <= 110
 
 
 def test_a_failure_ends_it() -> None:

@@ -124,11 +124,26 @@ def test_the_next_files_are_fetched() -> None:
 def test_files_that_are_opened_and_not_read() -> None:
     """Their bytes may be in the kernel's cache, and those of the next files as well."""
     walk = Walk()
-    for number in range(4):
-        walk.walks.closed(walk.walks.opened("cp", walk.versions[f"E{number}"], reads_whole=True))
+    for number in range(2):
+        walk.read(number)
+    assert "E3" in walk.loader.ahead
+    walk.loader.ahead.clear()
+    for number in range(2, COUNT - 10):
+        walk.walks.closed(walk.walks.opened("cp", walk.versions[f"E{number}"]))
     assert not walk.loader.ahead
-    walk.read(4, "cp", whole=True)
-    assert {"E5", "E6"} <= walk.loader.wanted
+    walk.read(COUNT - 10, "cp", whole=True)
+    assert {f"E{COUNT - 9}", f"E{COUNT - 8}"} <= walk.loader.wanted
+
+
+def test_a_file_that_is_closed_before_the_plan() -> None:
+    """A small file may be closed as soon as the answer is written."""
+    walk = Walk()
+    for number in range(2):
+        opened = walk.walks.opened("cp", walk.versions[f"E{number}"])
+        walk.walks.read(opened, ByteRange(0, MIB))
+        walk.walks.closed(opened)
+        walk.walks.look_ahead(opened)
+    assert {"E2", "E3"} <= walk.loader.wanted
 
 
 def test_the_first_file_of_a_copy() -> None:
