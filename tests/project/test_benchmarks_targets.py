@@ -104,3 +104,10 @@ def test_an_origin_that_is_off_is_complained_of(seen: Seen, complaint: str) -> N
     found = complaints(seen, REMOTE)
     assert len(found) == 1
     assert complaint in found[0]
+
+
+def test_no_case_reads_the_files_of_another() -> None:
+    """In one run, sources with the same name are made once."""
+    by_name = {case.sources.name: case.sources for case in CASES.values()}
+    for case in CASES.values():
+        assert case.sources is by_name[case.sources.name], case.name

@@ -63,7 +63,7 @@ def _make_clips(folder: Path) -> None:
     film.unlink()
 
 
-CLIPS = Sources("clips", _make_clips, 3 * GIB)
+CLIPS = Sources("indexed-clips", _make_clips, 3 * GIB)
 _MOUNTS = (RCLONE, *TUNED)
 _DOWNLOADERS = tuple(one.name for one in DOWNLOADERS)
 _MOUNT_NAMES = tuple(one.name for one in _MOUNTS)
