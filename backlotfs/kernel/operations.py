@@ -201,7 +201,7 @@ class Operations:
 
     def xattr_names(self, found: Found) -> list[str]:
         """listxattr(2): the attributes that a copy may keep, without the mount's own."""
-        return listed(self.namespace.xattrs(found))
+        return listed(self.namespace.xattrs(found, own=False))
 
     def refuse_to_write(self) -> None:
         """:raises ReadOnlyFilesystem: always."""

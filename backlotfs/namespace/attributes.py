@@ -98,10 +98,12 @@ class CacheState(NamedTuple):
     passthrough: bool = False
 
 
-def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict[str, bytes]:
+def extended_attributes(asset: Asset, file_name: str, local: CacheState | None) -> dict[str, bytes]:
     """The extended attributes as name to UTF-8 value; attributes without a value are left out.
 
     Long values are cut between two characters, so that any disk can store a copy's attributes.
+
+    :param local: None: leave out the mount's own attributes.
     """
     mime_type, _ = mimetypes.guess_type(file_name)
     texts = {
@@ -115,13 +117,16 @@ def extended_attributes(asset: Asset, file_name: str, local: CacheState) -> dict
         "user.backlot.duration_ms": str(asset.duration_ms) if asset.duration_ms else "",
         "user.backlot.created_at": iso_utc(asset.created_at_s),
         "user.backlot.updated_at": iso_utc(asset.updated_at_s),
-        "user.backlotfs.cached": str(local.cached_bytes),
-        "user.backlotfs.last_error": local.last_error
-        and f"{iso_utc(int(local.last_error_at_s))} {local.last_error}",
-        "user.backlotfs.passthrough": str(int(local.passthrough)),
-        "user.backlotfs.pinned": str(int(local.pinned)),
         "user.mime_type": mime_type or "",
     }
+    if local is not None:
+        texts |= {
+            "user.backlotfs.cached": str(local.cached_bytes),
+            "user.backlotfs.last_error": local.last_error
+            and f"{iso_utc(int(local.last_error_at_s))} {local.last_error}",
+            "user.backlotfs.passthrough": str(int(local.passthrough)),
+            "user.backlotfs.pinned": str(int(local.pinned)),
+        }
     values = {name: text.encode("utf-8", "replace") for name, text in texts.items() if text}
     return _bounded(values)
 

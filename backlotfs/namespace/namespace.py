@@ -45,6 +45,7 @@ from backlotfs.namespace.attributes import (
     EARLIEST_S,
     LATEST_S,
     PREFIX,
+    UNLISTED,
     Attributes,
     CacheState,
     Totals,
@@ -380,8 +381,12 @@ class Namespace:
         self._catalog.used()
         return found.content(start_wait)
 
-    def xattrs(self, found: Found) -> dict[str, bytes]:
-        """All extended attributes of a file; a folder has none."""
+    def xattrs(self, found: Found, *, own: bool = True) -> dict[str, bytes]:
+        """All extended attributes of a file; a folder has none.
+
+        :param own: with the mount's own attributes. To find out how much of a file is cached takes
+            a while, and programs copy the other attributes of each file.
+        """
         if isinstance(found, VirtualFile):
             return found.xattrs()
         if not isinstance(found, AssetRow):
@@ -389,13 +394,14 @@ class Namespace:
         asset = self._catalog.record(found.embed_code)
         if asset is None:
             return {}
-        return extended_attributes(asset, found.name, self._read_state.cached(found.embed_code))
+        local = self._read_state.cached(found.embed_code) if own else None
+        return extended_attributes(asset, found.name, local)
 
     def xattr(self, found: Found, name: str) -> bytes:
         """One extended attribute. :raises NotSupported, NoAttribute: see `attributes.value_of`."""
         if not name.startswith(PREFIX):
             return value_of({}, name)  # refused without reading the record
-        return value_of(self.xattrs(found), name)
+        return value_of(self.xattrs(found, own=name.startswith(UNLISTED)), name)
 
     def totals(self) -> Totals:
         """The number and total size of all files, for ``statfs``; does not wait.

@@ -212,6 +212,8 @@ def test_what_has_which_attributes(path: str, shown: set[str], by_name: set[str]
     namespace.attributes(namespace.find(path), waiter)  # it is there
     found = namespace.xattrs(namespace.find(path))
     assert set(listed(found)) == shown
+    own_left_out = namespace.xattrs(namespace.find(path), own=False)
+    assert own_left_out == {name: found[name] for name in shown}
     for name in shown | by_name:
         assert namespace.xattr(namespace.find(path), name) == found[name]
         assert 0 < len(found[name]) <= MAX_VALUE_BYTES
