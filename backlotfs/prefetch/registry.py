@@ -33,8 +33,8 @@ from backlotfs.source.bandwidth import HostStats
 from backlotfs.source.version import SourceVersion
 
 #: All windows together have about this many requests: twice as many as a host gets at once. So the
-#: windows of many readers have few large requests, which cost less.
-ALL_REQUESTS, LEAST_REQUESTS = 64, 2
+#: windows of many readers have few large requests, or only one, which cost less.
+ALL_REQUESTS = 64
 #: Largest window: more than 12 connections at 60 MB/s each need.
 MAX_WINDOW_BYTES = 96 * 1024 * 1024
 #: Smallest limit of a window, even if many files are read.
@@ -106,7 +106,7 @@ class WindowBudget:
                 if not windows:
                     self._active.discard(active)
             each = -(-ALL_REQUESTS // max(1, len(needs)))
-            self.window_requests = max(LEAST_REQUESTS, min(WINDOW_REQUESTS, each))
+            self.window_requests = min(WINDOW_REQUESTS, each)
             cap_bytes = fair_cap(needs, self._budget)
             self.cap_bytes = max(MIN_WINDOW_BYTES, min(MAX_WINDOW_BYTES, cap_bytes))
         finally:
