@@ -21,7 +21,8 @@ contestant makes a new mount, in rotating order, with an empty page cache and al
 backlotfs has no options except the place of its cache, which is on tmpfs, as for rclone. CPU and
 memory are those of all processes of the mount. Memory is summed PSS, the higher of two samples a
 second. *Fetched / asked* is the bytes that nginx sent for each byte that the program received. In
-the plots, a line is the target."""
+the plots, a line is the target. Each case has its own date and load: compare the contestants of one
+case, not two cases."""
 
 
 def section(found: Sequence[CaseResults], plots: Iterable[str]) -> str:
