@@ -33,6 +33,7 @@ from backlotfs.fetch.loader import BlockLoader
 from backlotfs.prefetch.planner import (
     MIN_GROWN_REQUEST_BYTES,
     WINDOW_REQUESTS,
+    even_parts,
     power_below,
     window_target,
 )
@@ -273,6 +274,5 @@ class WalkPrefetcher:
         part_of_window = power_below(program.planner.window_bytes // WINDOW_REQUESTS)
         largest = window_target(self._stats_of(code)).request_bytes
         request = max(MIN_GROWN_REQUEST_BYTES, min(part_of_window, largest))
-        for start in range(part.start, part.stop, request):
-            piece = ByteRange(start, min(start + request, part.stop))
+        for piece in even_parts(part, request):  # so that no GET is for a short rest
             self._loader.prefetch(version, piece, wanted, before_open=True)

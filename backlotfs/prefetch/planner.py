@@ -546,22 +546,24 @@ class ReadPlanner:
         stop = cursor.position + cursor.stride.spread(window)
         if stop >= self._size:
             stop = self._size
-            # This is the end of the file: split the rest over many connections.
-            spread = power_below((stop - start) // PARALLEL)
+            # This is the end of the file: split the rest evenly over many connections.
+            spread = -(-(stop - start) // PARALLEL)
             request = max(min(request, spread), self._limits.min_request_bytes)
+            cut = even_parts
         else:
             # Only whole requests, because otherwise each read would cause a GET of its own size.
             # A window smaller than a request is fetched completely.
             unit = request if window >= request else min(self._block_bytes, request)
             stop = stop // unit * unit
+            cut = _pieces
         if stop <= start or (2 * (stop - start) < min(request, window) and stop < self._size):
             return _NOTHING
         if not cursor.stride.learned:
             cursor.planned_to = stop
-            return ReadPlan(tuple(_pieces(ByteRange(start, stop), request)))
+            return ReadPlan(tuple(cut(ByteRange(start, stop), request)))
         stretches = cursor.stride.stretches(ByteRange(start, stop), window)
         cursor.planned_to = stretches[-1].stop if stretches else cursor.planned_to
-        return ReadPlan(tuple(part for whole in stretches for part in _parts(whole, request)))
+        return ReadPlan(tuple(part for whole in stretches for part in even_parts(whole, request)))
 
     def _request_bytes(self, window: int) -> int:
         """The size of a request: a power of two, so that all windows cut at the same places."""
@@ -574,19 +576,19 @@ def power_below(number: int) -> int:
     return 1 << max(0, number.bit_length() - 1)
 
 
+def even_parts(whole: ByteRange, length: int) -> list[ByteRange]:
+    """Cut into parts of about ``length`` that are equally long, except for the last."""
+    step = -(-whole.length // max(1, round(whole.length / length)))
+    starts = range(whole.start, whole.stop, step)
+    return [ByteRange(start, min(start + step, whole.stop)) for start in starts]
+
+
 def _overlap(one: ByteRange, two: ByteRange) -> bool:
     return max(one.start, two.start) < min(one.stop, two.stop)
 
 
 def _covers(one: ByteRange, two: ByteRange) -> bool:
     return one.start <= two.start and two.stop <= one.stop
-
-
-def _parts(whole: ByteRange, length: int) -> list[ByteRange]:
-    """Cut into parts of about ``length`` that are equally long, except for the last."""
-    step = -(-whole.length // max(1, round(whole.length / length)))
-    starts = range(whole.start, whole.stop, step)
-    return [ByteRange(start, min(start + step, whole.stop)) for start in starts]
 
 
 def _pieces(whole: ByteRange, length: int) -> list[ByteRange]:
