@@ -20,7 +20,8 @@ next one needs more hits.
 
 Waste. A pattern is *proven* by `PROVEN_HITS`. Until then, the bytes that were fetched in vain for
 the program, together with those that are fetched ahead now, stay below `WASTE_BYTES` plus a
-twentieth of the bytes that the program read.
+twentieth of the bytes that the program read. A program that reads whole files may have as many
+bytes fetched ahead as it read, until one of its patterns has failed.
 
 How much of a file is fetched. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
@@ -53,7 +54,8 @@ PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
 PROOF_GROWTH = 4
 #: Most bytes fetched in vain for a program while its pattern is not proven: `WASTE_BYTES`, plus the
-#: bytes that it read divided by `WASTE_PART`.
+#: bytes that it read divided by `WASTE_PART` (undivided for a program that reads whole files, until
+#: a pattern of it has failed).
 WASTE_BYTES, WASTE_PART = 24 * MIB, 20
 #: An open this many files ahead of the expected one may be one of several that are made at once.
 MAX_PASSED_OVER = 4
@@ -283,6 +285,7 @@ class WalkPlanner:
         self._failures = 0
         self._proof = PROVEN_HITS
         self._may_guess = True
+        self._reads_whole = False
         self._walks: OrderedDict[int, _Walk] = OrderedDict()  # by folder
         self._uses: deque[FileUse] = deque(maxlen=OPENS_REMEMBERED)
         self._withdrawn: list[str] = []
@@ -325,6 +328,7 @@ class WalkPlanner:
 
         :param reads_whole: whether the program reads each file completely, as far as is known.
         """
+        self._reads_whole = reads_whole
         walk = self._enter(use.key, folder)
         if walk.opens and walk.opens[-1] == use.key:
             return  # the same file again
@@ -389,7 +393,8 @@ class WalkPlanner:
         if walk.hits >= self._proof:
             return window
         unsure = sum(walk.late.values()) + self.wasted_bytes
-        return min(window, WASTE_BYTES + self._read_bytes // WASTE_PART - unsure)
+        part = 1 if self._reads_whole and not self._failures else WASTE_PART
+        return min(window, WASTE_BYTES + self._read_bytes // part - unsure)
 
     def _enter(self, key: str, folder: FolderOrders) -> _Walk:
         """The walk in a folder. A new one begins with the pattern that the last folder had."""
