@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 
 #: Size of a block. It is small for random readers: a read of 4 KiB fetches 64 KiB.
 BLOCK_BYTES = 64 * 1024
-#: Blocks that were read whole may use only this part of the memory (1/8): the kernel caches them.
-CONSUMED_PART = 8
+#: Blocks that were read whole may use only this part of the memory (1/32): the kernel caches them,
+#: and memory that was used a moment ago is still in the cache of the processor.
+CONSUMED_PART = 32
 #: Threads for transfers. There are many, so that stalled sources do not block the others.
 TRANSFER_THREADS = 192
 #: Further threads for transfers of sources whose URLs wait for API credits.

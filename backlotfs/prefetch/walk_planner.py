@@ -20,8 +20,8 @@ next one needs more hits.
 
 Waste. A pattern is *proven* by `PROVEN_HITS`. Until then, the bytes that were fetched in vain for
 the program, together with those that are fetched ahead now, stay below `WASTE_BYTES` plus a
-twentieth of the bytes that the program read. A program that reads whole files may have as many
-bytes fetched ahead as it read, until one of its patterns has failed.
+twentieth of the bytes that the program read; or plus a half of them, if the program reads whole
+files and none of its patterns has failed.
 
 How much of a file is fetched. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
@@ -54,9 +54,9 @@ PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
 PROOF_GROWTH = 4
 #: Most bytes fetched in vain for a program while its pattern is not proven: `WASTE_BYTES`, plus the
-#: bytes that it read divided by `WASTE_PART` (undivided for a program that reads whole files, until
-#: a pattern of it has failed).
-WASTE_BYTES, WASTE_PART = 24 * MIB, 20
+#: bytes that it read divided by `WASTE_PART`, or by `COPY_WASTE_PART` if it reads whole files and
+#: none of its patterns has failed.
+WASTE_BYTES, WASTE_PART, COPY_WASTE_PART = 24 * MIB, 20, 2
 #: An open this many files ahead of the expected one may be one of several that are made at once.
 MAX_PASSED_OVER = 4
 #: Most extra hits that a pattern needs because other patterns have failed.
@@ -393,7 +393,7 @@ class WalkPlanner:
         if walk.hits >= self._proof:
             return window
         unsure = sum(walk.late.values()) + self.wasted_bytes
-        part = 1 if self._reads_whole and not self._failures else WASTE_PART
+        part = COPY_WASTE_PART if self._reads_whole and not self._failures else WASTE_PART
         return min(window, WASTE_BYTES + self._read_bytes // part - unsure)
 
     def _enter(self, key: str, folder: FolderOrders) -> _Walk:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlotfs.prefetch.walk_planner import (
+    COPY_WASTE_PART,
     FIRST_WINDOW_BYTES,
     MAX_HEAD_BYTES,
     WASTE_BYTES,
@@ -184,6 +185,35 @@ def test_first_files_only(order: str) -> None:
     assert all(walker.planned_before[LEARNED:])
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("files", range(2, 8))
+def test_a_copy_that_stops(files: int, order: str) -> None:
+    """The first files of a folder are copied: at most half as much is fetched in vain."""
+    for folder in folders_of(20, 60):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walkers = [Walker(folder, all_sizes, reads_whole=whole) for whole in (True, False)]
+        for walker in walkers:
+            for key in ordered(folder, order)[:files]:
+                walker.open(key)
+        copy, other = (walker.in_vain_bytes for walker in walkers)
+        assert copy <= WASTE_BYTES + walkers[0].read_bytes // COPY_WASTE_PART
+        assert other <= WASTE_BYTES + walkers[1].read_bytes // WASTE_PART
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_window_of_a_copy_grows_with_what_it_read(order: str) -> None:
+    """Before its pattern is proven, more is ahead than for a program that is not known to copy."""
+    right = 0
+    for folder in folders_of(20, 60):
+        all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+        walkers = [Walker(folder, all_sizes, reads_whole=whole) for whole in (True, False)]
+        for walker in walkers:
+            for key in ordered(folder, order)[:5]:
+                walker.open(key)
+        right += walkers[0].in_vain_bytes >= 1.5 * walkers[1].in_vain_bytes
+    assert right >= 0.8 * FOLDERS
+
+
 @given(seed=seeds, order=orders, start=st.integers(1, 30), whole=st.booleans(), large=st.booleans())
 def test_what_is_no_reason_for_a_guess(
     seed: int, order: str, start: int, whole: bool, large: bool
@@ -265,6 +295,20 @@ def test_random_opens_cost_little(count: int, seed: int, opens: int, size: int) 
     folder = folder_of(count, seed)
     random = Random(seed)
     walker = Walker(folder, dict.fromkeys((file.embed_code for file in folder.files), size))
+    for _ in range(opens):
+        walker.open(f"key{random.randrange(count)}")
+    assert walker.in_vain_bytes <= max(32 * MIB, 0.05 * walker.read_bytes + WASTE_BYTES)
+
+
+@given(count=st.integers(30, 400), seed=seeds, opens=st.integers(1, 300))
+def test_random_opens_of_a_program_that_reads_whole_files(
+    count: int, seed: int, opens: int
+) -> None:
+    """``shuf | xargs md5sum``: as little as for any other program, once a pattern has failed."""
+    folder = folder_of(count, seed)
+    random = Random(seed)
+    all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
+    walker = Walker(folder, all_sizes, reads_whole=True)
     for _ in range(opens):
         walker.open(f"key{random.randrange(count)}")
     assert walker.in_vain_bytes <= max(32 * MIB, 0.05 * walker.read_bytes + WASTE_BYTES)
