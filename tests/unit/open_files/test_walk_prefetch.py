@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import NamedTuple, cast
 
@@ -46,6 +47,7 @@ class NotedLoader(BlockLoader):
             changed=lambda _version: None,
         )
         self.ahead: dict[str, StillWanted] = {}
+        self.parts: dict[str, list[ByteRange]] = {}
 
     def prefetch(
         self,
@@ -58,6 +60,7 @@ class NotedLoader(BlockLoader):
         assert before_open
         assert 0 <= ahead.start < ahead.stop <= version.size
         self.ahead[version.embed_code] = still_wanted
+        self.parts.setdefault(version.embed_code, []).append(ahead)
 
     @property
     def wanted(self) -> set[str]:
@@ -119,6 +122,20 @@ def test_the_next_files_are_fetched() -> None:
     walk.read(1)
     assert "E2" in walk.loader.wanted
     assert "E21" not in walk.loader.ahead
+
+
+def test_a_file_is_fetched_by_even_requests() -> None:
+    """No request is for a short rest of the file, or of what fits into the window."""
+    walk = Walk()
+    size = 19 * MIB + 70_000
+    walk.versions.update({code: source_version(code, size) for code in walk.versions})
+    for number in range(6):
+        walk.read(number, whole=True)
+    assert {f"E{number}" for number in range(2, 6)} <= set(walk.loader.parts)
+    for code, parts in walk.loader.parts.items():
+        assert all(after.start == before.stop for before, after in pairwise(parts)), code
+        assert min(part.length for part in parts) >= MIB, code
+    assert walk.loader.parts["E3"][-1].stop == size
 
 
 def test_files_that_are_opened_and_not_read() -> None:

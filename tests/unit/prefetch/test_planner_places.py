@@ -8,7 +8,13 @@ from itertools import pairwise
 import pytest
 
 from backlotfs.byterange import ByteRange
-from backlotfs.prefetch.planner import CURSORS, IDLE_S, UNKNOWN_HOST, WindowTarget
+from backlotfs.prefetch.planner import (
+    CURSORS,
+    IDLE_S,
+    PARALLEL,
+    UNKNOWN_HOST,
+    WindowTarget,
+)
 from tests.unit.prefetch.plans import CAP, GIB, MIB, READ, ahead, planner, read_on, total
 
 
@@ -154,6 +160,19 @@ def test_a_trusted_file_is_fetched_from_the_first_read_on() -> None:
     plan = planner(20 * MIB)
     plan.expected_bytes = 20 * MIB
     assert total(read_on(plan, 0, 1)) == 20 * MIB - READ
+
+
+@pytest.mark.parametrize("size", [20_000_000, 5 * MIB + 1, 17 * MIB])
+def test_the_rest_of_a_file_is_cut_evenly(size: int) -> None:
+    """Over at most 16 connections, and no request is for a short rest."""
+    plan = planner(size)
+    plan.expected_bytes = size
+    requests = ahead(read_on(plan, 0, 1))
+    assert requests[0].start == READ
+    assert requests[-1].stop == size
+    assert all(after.start == before.stop for before, after in pairwise(requests))
+    assert len(requests) <= PARALLEL
+    assert min(one.length for one in requests) >= 0.9 * max(one.length for one in requests)
 
 
 def test_no_window_at_all() -> None:
