@@ -20,8 +20,8 @@ next one needs more hits.
 
 Waste. A pattern is *proven* by `PROVEN_HITS`. Until then, the bytes that were fetched in vain for
 the program, together with those that are fetched ahead now, stay below `WASTE_BYTES` plus a
-twentieth of the bytes that the program read; or plus a half of them, if the program reads whole
-files and none of its patterns has failed.
+twentieth of the bytes that the program read; or plus a half of them, if the program is known to
+read whole files, and no pattern has failed since one was proven.
 
 How much of a file is fetched. If the last files were read from beginning to end, the next ones are
 fetched completely. If only the heads of the last files were read (``head``, ``file``), only the
@@ -54,8 +54,8 @@ PROVEN_HITS = 8
 #: Each proven pattern that ends with files ahead multiplies the hits that are needed by this.
 PROOF_GROWTH = 4
 #: Most bytes fetched in vain for a program while its pattern is not proven: `WASTE_BYTES`, plus the
-#: bytes that it read divided by `WASTE_PART`, or by `COPY_WASTE_PART` if it reads whole files and
-#: none of its patterns has failed.
+#: bytes that it read divided by `WASTE_PART`, or by `COPY_WASTE_PART` if it is known to read whole
+#: files and no pattern has failed since one was proven.
 WASTE_BYTES, WASTE_PART, COPY_WASTE_PART = 24 * MIB, 20, 2
 #: An open this many files ahead of the expected one may be one of several that are made at once.
 MAX_PASSED_OVER = 4
@@ -392,9 +392,13 @@ class WalkPlanner:
         window = min(FIRST_WINDOW_BYTES * walk.growth, max_window_bytes)
         if walk.hits >= self._proof:
             return window
-        unsure = sum(walk.late.values()) + self.wasted_bytes
-        part = COPY_WASTE_PART if self._reads_whole and not self._failures else WASTE_PART
-        return min(window, WASTE_BYTES + self._read_bytes // part - unsure)
+        unsure = self.wasted_bytes
+        for each in self._walks.values():
+            unsure += sum(each.late.values())
+            if each is not walk:
+                unsure += sum(each.ahead.values())
+        divisor = COPY_WASTE_PART if self._reads_whole and not self._failures else WASTE_PART
+        return min(window, WASTE_BYTES + self._read_bytes // divisor - unsure)
 
     def _enter(self, key: str, folder: FolderOrders) -> _Walk:
         """The walk in a folder. A new one begins with the pattern that the last folder had."""
@@ -409,6 +413,8 @@ class WalkPlanner:
             self._walks[folder.identity] = walk
             if len(self._walks) > FOLDERS_REMEMBERED:
                 _, oldest = self._walks.popitem(last=False)
+                if oldest.ahead and oldest.hits < self._proof:
+                    self._failures += 1  # the program left the folder before its last file
                 self._drop(oldest)
         self._walks.move_to_end(folder.identity)
         for other in self._walks.values():

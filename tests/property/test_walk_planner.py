@@ -304,14 +304,33 @@ def test_random_opens_cost_little(count: int, seed: int, opens: int, size: int) 
 def test_random_opens_of_a_program_that_reads_whole_files(
     count: int, seed: int, opens: int
 ) -> None:
-    """``shuf | xargs md5sum``: as little as for any other program, once a pattern has failed."""
+    """``shuf | xargs md5sum``: what is fetched in vain stays within the bound of a copy."""
     folder = folder_of(count, seed)
     random = Random(seed)
     all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
     walker = Walker(folder, all_sizes, reads_whole=True)
     for _ in range(opens):
         walker.open(f"key{random.randrange(count)}")
-    assert walker.in_vain_bytes <= max(32 * MIB, 0.05 * walker.read_bytes + WASTE_BYTES)
+    assert walker.in_vain_bytes <= WASTE_BYTES + walker.read_bytes // COPY_WASTE_PART
+
+
+@pytest.mark.parametrize("files", [2, 3, 4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_copy_of_a_few_files_of_each_folder(order: str, files: int) -> None:
+    """``rsync --files-from``: the bound is that of all folders together, and falls soon."""
+    planner = WalkPlanner()
+    read_bytes = in_vain_bytes = 0
+    for seed in range(20):
+        folder = folder_of(60, seed)
+        all_sizes = {file.embed_code: 20 * MIB for file in folder.files}
+        walker = Walker(folder, all_sizes, reads_whole=True)
+        walker.planner = planner
+        for key in ordered(folder, order)[:files]:
+            walker.open(key)
+        read_bytes += walker.read_bytes
+        in_vain_bytes += walker.in_vain_bytes
+        assert in_vain_bytes <= WASTE_BYTES + read_bytes // COPY_WASTE_PART
+    assert in_vain_bytes <= 0.2 * read_bytes
 
 
 @given(
