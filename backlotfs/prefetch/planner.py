@@ -47,7 +47,8 @@ from backlotfs.source.bandwidth import NEAR_S, HostStats
 
 #: Smallest request of a large window: the CPU time of smaller ones would be noticeable.
 MIN_GROWN_REQUEST_BYTES = 2 * MIB
-#: Largest request, so that its connection is soon free for an urgent one.
+#: Largest request, so that its connection is soon free for an urgent one; `even_parts` may be half
+#: as long again.
 MAX_REQUEST_BYTES = 8 * MIB
 #: A GET costs a fraction of a millisecond of CPU time, so it should last at least this long.
 WORTHWHILE_S = 0.016
@@ -541,7 +542,7 @@ class ReadPlanner:
 
     def _plan(self, cursor: Cursor) -> ReadPlan:
         window = cursor.window_bytes
-        request = self._request_bytes(window)
+        request = self._request_bytes(window, paced=cursor.pace is not None)
         start = max(cursor.planned_to, cursor.position)
         stop = cursor.position + cursor.stride.spread(window)
         if stop >= self._size:
@@ -549,25 +550,30 @@ class ReadPlanner:
             # This is the end of the file: split the rest evenly over many connections.
             spread = -(-(stop - start) // PARALLEL)
             request = max(min(request, spread), self._limits.min_request_bytes)
-            cut = even_parts
+            cut_up = even_parts
         else:
             # Only whole requests, because otherwise each read would cause a GET of its own size.
             # A window smaller than a request is fetched completely.
             unit = request if window >= request else min(self._block_bytes, request)
             stop = stop // unit * unit
-            cut = _pieces
+            cut_up = _pieces
         if stop <= start or (2 * (stop - start) < min(request, window) and stop < self._size):
             return _NOTHING
         if not cursor.stride.learned:
             cursor.planned_to = stop
-            return ReadPlan(tuple(cut(ByteRange(start, stop), request)))
+            return ReadPlan(tuple(cut_up(ByteRange(start, stop), request)))
         stretches = cursor.stride.stretches(ByteRange(start, stop), window)
         cursor.planned_to = stretches[-1].stop if stretches else cursor.planned_to
         return ReadPlan(tuple(part for whole in stretches for part in even_parts(whole, request)))
 
-    def _request_bytes(self, window: int) -> int:
-        """The size of a request: a power of two, so that all windows cut at the same places."""
-        part = power_below(window // self.window_requests)
+    def _request_bytes(self, window: int, *, paced: bool) -> int:
+        """The size of a request: a power of two, so that windows cut at the same places.
+
+        :param paced: whether the reader reads at a steady rate. Then one request is in flight while
+            another one is read, however many files are read.
+        """
+        requests = max(2, self.window_requests) if paced else self.window_requests
+        part = power_below(window // requests)
         return max(min(part, self.target.request_bytes), self._limits.min_request_bytes)
 
 
@@ -577,7 +583,10 @@ def power_below(number: int) -> int:
 
 
 def even_parts(whole: ByteRange, length: int) -> list[ByteRange]:
-    """Cut into parts of about ``length`` that are equally long, except for the last."""
+    """Cut into parts that are equally long, except for the last.
+
+    :param whole: not empty. :param length: of a part, about: a part has up to half as much again.
+    """
     step = -(-whole.length // max(1, round(whole.length / length)))
     starts = range(whole.start, whole.stop, step)
     return [ByteRange(start, min(start + step, whole.stop)) for start in starts]

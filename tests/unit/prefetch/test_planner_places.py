@@ -210,6 +210,20 @@ def test_a_reader_that_takes_its_time_gets_less() -> None:
     assert plan.windows(200 * READ / 2e6) == [UNKNOWN_HOST.window_bytes]
 
 
+@pytest.mark.parametrize("requests", [1, 2, 8])
+def test_a_player_has_bytes_ahead_however_many_files_are_read(requests: int) -> None:
+    """Before each read, more than its own bytes was planned."""
+    plan = planner()
+    plan.window_requests = requests
+    plan.max_window_bytes = 2 * MIB
+    planned = 0
+    for step in range(400):
+        at = step * READ
+        assert step <= 100 or planned >= at + 2 * READ, step
+        done = plan.observe(ByteRange(at, at + READ), late=step < 20, now_s=at / 7e5)
+        planned = max([planned, *(one.stop for one in done.requests)])
+
+
 def test_probing_starts_no_large_windows() -> None:
     """A look at the head, at an index near the end, and at the head again: twice that at most."""
     size = 20 * GIB
