@@ -274,5 +274,5 @@ class WalkPrefetcher:
         part_of_window = power_below(program.planner.window_bytes // WINDOW_REQUESTS)
         largest = window_target(self._stats_of(code)).request_bytes
         request = max(MIN_GROWN_REQUEST_BYTES, min(part_of_window, largest))
-        for piece in even_parts(part, request):  # so that no GET is for a short rest
+        for piece in even_parts(part, request):  # otherwise the last one is often short
             self._loader.prefetch(version, piece, wanted, before_open=True)

@@ -12,6 +12,7 @@ import pytest
 
 from backlotfs.api.records import Asset
 from backlotfs.catalog.db.captions import Caption
+from backlotfs.config.settings import NameMode
 from backlotfs.errors import NoAttribute, NotSupported
 from backlotfs.namespace.attributes import (
     MAX_VALUE_BYTES,
@@ -22,6 +23,7 @@ from backlotfs.namespace.attributes import (
     listed,
     value_of,
 )
+from backlotfs.namespace.namespace import Namespace, ReadState, TreeOptions
 from backlotfs.namespace.providers.sidecars import CaptionSidecars, JsonSidecars
 from backlotfs.namespace.providers.thumbnails import Thumbnails
 from tests.fakes.records import asset, row
@@ -222,6 +224,28 @@ def test_what_has_which_attributes(path: str, shown: set[str], by_name: set[str]
         with pytest.raises(NoAttribute):
             namespace.xattr(namespace.find(path), name)
     assert ext4_bytes({name: found[name] for name in shown}) <= 4096
+
+
+def test_a_copy_of_attributes_does_not_ask_what_is_cached() -> None:
+    """It takes a scan of the cache: only who asks for one of the mount's own attributes waits."""
+    asked: list[str] = []
+
+    def cached(code: str) -> CacheState:
+        asked.append(code)
+        return HERE
+
+    around = Around(row("A"))
+    parts = around.parts
+    namespace = Namespace(
+        parts, parts, parts, TreeOptions(("flat",), NameMode.ORIGINAL, 0o022, False),
+        read_state=ReadState(cached),
+    )  # fmt: skip
+    found = namespace.find("/clip.mov")
+    for name in listed(namespace.xattrs(found, own=False)):
+        namespace.xattr(found, name)
+    assert asked == []
+    assert namespace.xattr(found, "user.backlotfs.cached") == b"65536"
+    assert asked == ["A"]
 
 
 def ext4_bytes(values: dict[str, bytes]) -> int:
