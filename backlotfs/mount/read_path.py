@@ -48,9 +48,8 @@ log = logging.getLogger(__name__)
 
 #: Size of a block. It is small for random readers: a read of 4 KiB fetches 64 KiB.
 BLOCK_BYTES = 64 * 1024
-#: Blocks that were read whole may use only this part of the memory (1/32). The kernel caches them
-#: (not with fusepy), and a new block then takes the place of one that the processor has cached.
-CONSUMED_PART = 32
+#: Blocks that were read whole may use only this part of the memory (1/8): the kernel caches them.
+CONSUMED_PART = 8
 #: Threads for transfers. There are many, so that stalled sources do not block the others.
 TRANSFER_THREADS = 192
 #: Further threads for transfers of sources whose URLs wait for API credits.
