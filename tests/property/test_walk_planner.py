@@ -188,7 +188,7 @@ def test_first_files_only(order: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("files", range(2, 8))
 def test_a_copy_that_stops(files: int, order: str) -> None:
-    """The first files of a folder are copied: at most half as much is fetched in vain."""
+    """The first files of a folder are copied: 24 MiB and half as much are in vain at most."""
     for folder in folders_of(20, 60):
         all_sizes = dict.fromkeys((file.embed_code for file in folder.files), 20 * MIB)
         walkers = [Walker(folder, all_sizes, reads_whole=whole) for whole in (True, False)]
