@@ -33,6 +33,7 @@
     │       └── RangesUnsupported EIO        1   the host always sends whole sources
     ├── SettingsError             EINVAL     2
     ├── CacheUnusable             EIO        2   the folder of the disk cache; mounts do without it
+    │   └── CacheInUse            EIO        2   another process has locked this folder
     ├── FuseUnusable              EIO        5   no libfuse, no /dev/fuse, bad mountpoint …
     └── CommandFailed             EIO            has the exit code of the error that caused it
 
@@ -263,6 +264,18 @@ class CacheUnusable(BacklotError):
     """The folder of the disk cache cannot be used; the message contains the reason."""
 
     exit_code = 2
+
+
+class CacheInUse(CacheUnusable):
+    """The folder of the disk cache is locked by another process.
+
+    :ivar mountpoint: of the mount that locked it last; empty if that was not a mount.
+    """
+
+    def __init__(self, message: str, mountpoint: str) -> None:
+        """Keep the mountpoint."""
+        super().__init__(message)
+        self.mountpoint = mountpoint
 
 
 class FuseUnusable(BacklotError):

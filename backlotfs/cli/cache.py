@@ -30,7 +30,7 @@ from backlotfs.concurrency.private_sqlite import PrivateSqliteFile
 from backlotfs.config.profile_file import check_profile_file, profile_names, read_profile
 from backlotfs.config.profiles import config_path
 from backlotfs.config.settings import DEFAULT_API_URL, default_cache_dir
-from backlotfs.errors import BacklotError, CacheUnusable, CommandFailed, SettingsError
+from backlotfs.errors import BacklotError, CacheInUse, CommandFailed, SettingsError
 from backlotfs.log.terminal import counted, in_words, say, say_json
 from backlotfs.trusted_paths import check_folder
 
@@ -202,10 +202,8 @@ def _lock(folder: Path, library: KeptLibrary) -> contextlib.ExitStack | None:
             return locks.pop_all()
     except TimeoutError:  # a mount or a command that is starting
         return None
-    except CacheUnusable as error:
-        if isinstance(error.__cause__, BlockingIOError):
-            return None
-        raise
+    except CacheInUse:
+        return None
     except OSError as error:
         why = error.strerror or str(error)
         raise CommandFailed(f"library {library.short} cannot be locked: {why}") from None

@@ -19,16 +19,17 @@ from backlotfs.cache.memory import BlockCache, BlockPool, MemoryUse
 from backlotfs.cache.pins import Pins
 from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.versions import SourceVersionCache
-from backlotfs.concurrency.clock import Clock
+from backlotfs.concurrency.clock import Clock, Deadline
 from backlotfs.concurrency.workers import Workers
 from backlotfs.config.settings import GIB, MIB, MountSettings
-from backlotfs.errors import BadHandle, CacheUnusable, ContentChanged
+from backlotfs.errors import BadHandle, CacheInUse, CacheUnusable, ContentChanged
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import program_of
+from backlotfs.kernel.mount_table import mount_at
 from backlotfs.kernel.read_requests import ReadCounts
 from backlotfs.log import events
 from backlotfs.log.traces import Tracing
@@ -57,6 +58,9 @@ URL_WAITERS = 512
 #: Default size of the disk cache: this, or this part (1/10) of the free disk space if it is less.
 #: A cache with pinned files keeps at least the size of its blocks.
 DISK_BYTES, DISK_PART = 10 * GIB, 10
+#: Longest wait for the disk cache of a mount that was unmounted and closes its files.
+ENDING_S = 10.0
+_ENDING_POLL_S = 0.05
 #: Blocks that wait to be written to disk may use this part of the memory (1/8).
 QUEUED_PART = 8
 #: Memory of one step of warming: this, or this part (1/32) of the memory if that is less.
@@ -149,7 +153,11 @@ class SourceParts:
 
 
 def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
-    """Open the disk cache; None: it is off, or it cannot be opened, which is logged."""
+    """Open the disk cache; None: it is off, or it cannot be opened, which is logged.
+
+    After an unmount, the process of that mount needs some time to close its files. A mount that
+    is made meanwhile waits for it, at most `ENDING_S`.
+    """
     account = settings.account
     identity = LibraryIdentity.of(
         account.api_url, Credentials(account.api_key, account.api_secret).account
@@ -161,14 +169,23 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
         budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
     if not budget:
         return None
+    deadline = Deadline(ENDING_S, clock)
     try:
-        return DiskTier(
-            folder,
-            budget,
-            clock,
-            block_bytes=BLOCK_BYTES,
-            queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
-        )
+        while True:
+            try:
+                return DiskTier(
+                    folder,
+                    budget,
+                    clock,
+                    mountpoint=str(settings.mountpoint),
+                    block_bytes=BLOCK_BYTES,
+                    queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
+                )
+            except CacheInUse as error:
+                mounted = not error.mountpoint or mount_at(error.mountpoint) is not None
+                if mounted or deadline.expired:
+                    raise
+                clock.sleep(_ENDING_POLL_S)
     except CacheUnusable as error:
         # A usual cause is another mount that uses the folder. So this is a warning only if the user
         # has set a cache size.

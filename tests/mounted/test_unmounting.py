@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from tests.support.commands import run
 from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
-from tests.support.mounting import END_S, Mount, held_open, is_mounted
+from tests.support.mounting import END_S, Mount, detach, held_open, is_mounted
 
 pytestmark = pytest.mark.mounted
 
 REEL = video("reel.mov", 3 * MIB)
+#: How long a process is stopped: about the start of another mount, and far less than it waits.
+STOPPED_S = 1.5
 
 
 @pytest.fixture
@@ -47,6 +51,36 @@ def test_umount_of_a_mount_in_use_says_who_holds_it(mount: Mount) -> None:
     assert mount.process.poll() is None
     assert_same_bytes(mount.file_of(REEL), REEL)
     assert run("umount", mount.path, home=mount.folder).returncode == 0
+
+
+def test_a_mount_just_after_an_unmount_has_the_disk_cache(serve: Serve, tmp_path: Path) -> None:
+    """It waits for the process of the mount before it, which still closes its files."""
+    emulator = serve(REEL)
+    cache = ("--cache-dir", str(tmp_path / "cache"), "--cache-size", "64M")
+    with Mount(emulator, tmp_path, *cache) as before:
+        before.process.send_signal(signal.SIGSTOP)
+        detach(before.path)
+        later = threading.Timer(STOPPED_S, before.process.send_signal, [signal.SIGCONT])
+        later.start()
+        with Mount(emulator, tmp_path, *cache) as mount:
+            later.join()
+            done = run("warm", mount.file_of(REEL), home=tmp_path)
+            assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_mount_beside_another_does_not_wait_for_its_disk_cache(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """It serves without one, and says so, because a size was given."""
+    emulator = serve(REEL)
+    cache = ("--cache-dir", str(tmp_path / "cache"), "--cache-size", "64M")
+    (tmp_path / "second").mkdir()
+    with Mount(emulator, tmp_path, *cache):
+        second = Mount(emulator, tmp_path / "second", *cache)
+        second.expect_log("another mount is using it")
+        with second:
+            assert_same_bytes(second.file_of(REEL), REEL)
+            assert "another mount is using it" in second.log_text()
 
 
 def test_umount_of_nothing_says_so(tmp_path: Path) -> None:

@@ -9,23 +9,26 @@ import os
 import stat
 from pathlib import Path
 
-from backlotfs.errors import CacheUnusable
+from backlotfs.errors import CacheInUse, CacheUnusable
 from backlotfs.trusted_paths import make_cache_tag, open_private_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_PATH_MAX = 4096
 
 
 class LockedDirectory:
     """A folder that this mount keeps locked until `close`, and its files. Not thread-safe."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mountpoint: str = "") -> None:
         """Create the folder if it is missing, and lock it.
 
         The lock survives a fork: it is released when both processes have closed it.
 
-        :raises CacheUnusable: the folder belongs to another user, is open to others, is in use by
-            another mount, or cannot be written.
+        :param mountpoint: of this mount, for others that find the folder locked.
+        :raises CacheInUse: another process has locked the folder.
+        :raises CacheUnusable: the folder belongs to another user, is open to others, or cannot be
+            written.
         """
         self.path = path
         self._files: list[int] = []
@@ -36,10 +39,18 @@ class LockedDirectory:
             raise self._unusable(error.strerror or str(error)) from error
         self._files.append(self._folder)
         try:
-            fcntl.flock(self.open("lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock = self.open("lock")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.fsdecode(os.pread(lock, _PATH_MAX, 0))
+                raise CacheInUse(self._not_used("another mount is using it"), holder) from error
+            os.ftruncate(lock, 0)
+            with contextlib.suppress(OSError):  # a full disk: others do not know this mountpoint
+                os.pwrite(lock, os.fsencode(mountpoint), 0)
+        except CacheInUse:
             self.close()
-            raise self._unusable("another mount is using it") from error
+            raise
         except OSError as error:
             self.close()
             raise self._unusable(error.strerror or str(error)) from error
@@ -131,7 +142,10 @@ class LockedDirectory:
             close_file(self._files.pop())
 
     def _unusable(self, reason: str) -> CacheUnusable:
-        return CacheUnusable(f"the disk cache {self.path} is not used: {reason}")
+        return CacheUnusable(self._not_used(reason))
+
+    def _not_used(self, reason: str) -> str:
+        return f"the disk cache {self.path} is not used: {reason}"
 
 
 def close_file(file: int) -> None:

@@ -108,16 +108,19 @@ class DiskTier:
         budget_bytes: int,
         clock: Clock,
         *,
+        mountpoint: str = "",
         block_bytes: int = 128 * 1024,
         queued_blocks: int = 64,
     ) -> None:
         """Open or create the cache. No thread is started, because a fork may follow.
 
         :param folder: a folder for this library only, named by API URL and account.
+        :param mountpoint: of this mount, for others that find the folder locked.
         :param block_bytes: size of a block; a cache with another block size is emptied.
         :param queued_blocks: the number of blocks that may wait for the disk; they occupy memory.
-        :raises CacheUnusable: the folder belongs to another user, is open to others, is in use by
-            another mount or cannot be written, or the budget is smaller than a block.
+        :raises CacheInUse: another process has locked the folder.
+        :raises CacheUnusable: the folder belongs to another user, is open to others or cannot be
+            written, or the budget is smaller than a block.
         """
         self.budget_bytes = budget_bytes
         self._rejected = self._hits = self._misses = 0
@@ -125,6 +128,7 @@ class DiskTier:
         self.on_loss: Callable[[], None] = lambda: None
         self.name_of: Callable[[str], str] = lambda embed_code: embed_code
         self._path = folder
+        self._mountpoint = mountpoint
         self._clock = clock
         self._lock = threading.Lock()
         self._remaking = threading.Lock()
@@ -143,7 +147,7 @@ class DiskTier:
         self, pins: AbstractSet[Pin] = frozenset()
     ) -> tuple[LockedDirectory, PinFile, SlabFiles, CompleteFiles]:
         """Open the folder and its files, or make them; ``pins`` are added to the saved ones."""
-        folder = LockedDirectory(self._path)
+        folder = LockedDirectory(self._path, self._mountpoint)
         try:
             file = PinFile(folder)
             if pins:
