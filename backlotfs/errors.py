@@ -269,13 +269,13 @@ class CacheUnusable(BacklotError):
 class CacheInUse(CacheUnusable):
     """The folder of the disk cache is locked by another process.
 
-    :ivar mountpoint: of the mount that locked it last; empty if that was not a mount.
+    :ivar holder: what that process wrote into the lock file; see `LockedDirectory.name_holder`.
     """
 
-    def __init__(self, message: str, mountpoint: str) -> None:
-        """Keep the mountpoint."""
+    def __init__(self, message: str, holder: str = "") -> None:
+        """Keep the text of the lock file."""
         super().__init__(message)
-        self.mountpoint = mountpoint
+        self.holder = holder
 
 
 class FuseUnusable(BacklotError):

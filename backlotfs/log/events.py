@@ -234,6 +234,11 @@ PIN_INCOMPLETE: Final = Event(
     every_s=3600.0,
 )
 PIN_REMOVED: Final = Event("pin-removed", _INFO, "{embed_code} was deleted; its pin was removed")
+DISK_CACHE_AWAITED: Final = Event(
+    "disk-cache-awaited",
+    _INFO,
+    "waiting for the disk cache {path}, which the mount before this one still closes",
+)
 DISK_CACHE_OFF: Final = Event("disk-cache-off", _INFO, "{reason}")
 DISK_CACHE_PAUSED: Final = Event(
     "disk-cache-paused", _WARNING, "disk cache {path} paused: {reason}"

@@ -4,34 +4,28 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from backlotfs.api.signing import Credentials
 from backlotfs.cache.admission import DiskAdmission
 from backlotfs.cache.cached_bytes import CachedBytes
-from backlotfs.cache.disk.tier import DiskTier, kept_budget
+from backlotfs.cache.disk.tier import DiskTier
 from backlotfs.cache.memory import BlockCache, BlockPool, MemoryUse
 from backlotfs.cache.pins import Pins
-from backlotfs.catalog.db.schema import LibraryIdentity
 from backlotfs.catalog.versions import SourceVersionCache
-from backlotfs.concurrency.clock import Clock, Deadline
+from backlotfs.concurrency.clock import Clock
 from backlotfs.concurrency.workers import Workers
-from backlotfs.config.settings import GIB, MIB, MountSettings
-from backlotfs.errors import BadHandle, CacheInUse, CacheUnusable, ContentChanged
+from backlotfs.config.settings import MIB, MountSettings
+from backlotfs.errors import BadHandle, ContentChanged
 from backlotfs.fetch.hedging import HedgePolicy
 from backlotfs.fetch.hosts import FetchScheduler, HostRegistry
 from backlotfs.fetch.loader import BlockLoader, FetchSettings
 from backlotfs.fetch.pin_reconciler import PinReconciler
 from backlotfs.fetch.warm import Warmer
 from backlotfs.kernel.callers import program_of
-from backlotfs.kernel.mount_table import mount_at
 from backlotfs.kernel.read_requests import ReadCounts
-from backlotfs.log import events
 from backlotfs.log.traces import Tracing
 from backlotfs.namespace.attributes import CacheState
 from backlotfs.open_files.reader import HandleTable, SourceReader
@@ -55,14 +49,6 @@ CONSUMED_PART = 8
 TRANSFER_THREADS = 192
 #: Further threads for transfers of sources whose URLs wait for API credits.
 URL_WAITERS = 512
-#: Default size of the disk cache: this, or this part (1/10) of the free disk space if it is less.
-#: A cache with pinned files keeps at least the size of its blocks.
-DISK_BYTES, DISK_PART = 10 * GIB, 10
-#: Longest wait for the disk cache of a mount that was unmounted and closes its files.
-ENDING_S = 10.0
-_ENDING_POLL_S = 0.05
-#: Blocks that wait to be written to disk may use this part of the memory (1/8).
-QUEUED_PART = 8
 #: Memory of one step of warming: this, or this part (1/32) of the memory if that is less.
 WARM_STEP_BYTES, WARM_STEP_PART = 8 * MIB, 32
 
@@ -150,58 +136,6 @@ class SourceParts:
     versions: SourceVersionCache
     hosts: HostRegistry
     queued: Callable[[str], bool]
-
-
-def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
-    """Open the disk cache; None: it is off, or it cannot be opened, which is logged.
-
-    After an unmount, the process of that mount needs some time to close its files. A mount that
-    is made meanwhile waits for it, at most `ENDING_S`.
-    """
-    account = settings.account
-    identity = LibraryIdentity.of(
-        account.api_url, Credentials(account.api_key, account.api_secret).account
-    )
-    folder = settings.cache_dir / "blocks" / identity.digest
-    budget = settings.cache_bytes
-    if budget is None:
-        # The disk may have less free space now than when files were pinned; these must be kept.
-        budget = max(default_disk_bytes(settings.cache_dir), kept_budget(folder, BLOCK_BYTES))
-    if not budget:
-        return None
-    deadline = Deadline(ENDING_S, clock)
-    try:
-        while True:
-            try:
-                return DiskTier(
-                    folder,
-                    budget,
-                    clock,
-                    mountpoint=str(settings.mountpoint),
-                    block_bytes=BLOCK_BYTES,
-                    queued_blocks=settings.memory_bytes // BLOCK_BYTES // QUEUED_PART,
-                )
-            except CacheInUse as error:
-                mounted = not error.mountpoint or mount_at(error.mountpoint) is not None
-                if mounted or deadline.expired:
-                    raise
-                clock.sleep(_ENDING_POLL_S)
-    except CacheUnusable as error:
-        # A usual cause is another mount that uses the folder. So this is a warning only if the user
-        # has set a cache size.
-        level = logging.INFO if settings.cache_bytes is None else logging.WARNING
-        events.DISK_CACHE_OFF.log(log, at=level, reason=error)
-        return None
-
-
-def default_disk_bytes(folder: Path) -> int:
-    """10 GiB, or a tenth of the free disk space if it is less; 0 if that space is not known."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return min(DISK_BYTES, shutil.disk_usage(folder).free // DISK_PART)
-    except OSError:
-        return 0
 
 
 def build_read_path(

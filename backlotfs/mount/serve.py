@@ -40,8 +40,8 @@ from backlotfs.mount.check_api import check_api
 from backlotfs.mount.control.handlers import handlers
 from backlotfs.mount.control.server import ControlServer
 from backlotfs.mount.control.unix_socket import socket_paths
+from backlotfs.mount.disk_cache import holder_at, open_disk_tier
 from backlotfs.mount.history import History
-from backlotfs.mount.read_path import open_disk_tier
 from backlotfs.mount.stack import build_stack
 from backlotfs.mount.status import (
     MinuteReport,
@@ -312,6 +312,9 @@ class _MountProcess:
 
     def _on_mounted(self, *, saved: bool) -> None:
         """Announce the mount and start the background work. Called once the mountpoint answers."""
+        disk = self._stack.reading.disk
+        if disk is not None:
+            disk.name_holder(holder_at(self._settings.mountpoint))
         with contextlib.suppress(CatalogClosed):  # the mount ended during the announcement
             self._announce(saved=saved)
 

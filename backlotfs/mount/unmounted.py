@@ -21,7 +21,7 @@ from backlotfs.config.settings import MountSettings
 from backlotfs.errors import BacklotError, CredentialsRefused
 from backlotfs.log import events
 from backlotfs.mount.check_api import check_api
-from backlotfs.mount.read_path import open_disk_tier
+from backlotfs.mount.disk_cache import open_disk_tier
 from backlotfs.mount.stack import Stack, build_stack
 
 log = logging.getLogger(__name__)

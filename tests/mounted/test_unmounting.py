@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from tests.support.mounting import END_S, Mount, detach, held_open, is_mounted
 pytestmark = pytest.mark.mounted
 
 REEL = video("reel.mov", 3 * MIB)
-#: How long a process is stopped: about the start of another mount, and far less than it waits.
-STOPPED_S = 1.5
 
 
 @pytest.fixture
@@ -58,12 +55,14 @@ def test_a_mount_just_after_an_unmount_has_the_disk_cache(serve: Serve, tmp_path
     emulator = serve(REEL)
     cache = ("--cache-dir", str(tmp_path / "cache"), "--cache-size", "64M")
     with Mount(emulator, tmp_path, *cache) as before:
+        wait_until(lambda: "INFO backlotfs.mount.serve: mounted" in before.log_text(), "the mount")
         before.process.send_signal(signal.SIGSTOP)
         detach(before.path)
-        later = threading.Timer(STOPPED_S, before.process.send_signal, [signal.SIGCONT])
-        later.start()
-        with Mount(emulator, tmp_path, *cache) as mount:
-            later.join()
+        mount = Mount(emulator, tmp_path, *cache)
+        with closing(mount.launch()):
+            wait_until(lambda: "waiting for the disk cache" in mount.log_text(), "the wait")
+            before.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: "INFO backlotfs.mount.serve: mounted" in mount.log_text(), "it")
             done = run("warm", mount.file_of(REEL), home=tmp_path)
             assert (done.returncode, done.stderr) == (0, "")
 
@@ -81,6 +80,7 @@ def test_a_mount_beside_another_does_not_wait_for_its_disk_cache(
         with second:
             assert_same_bytes(second.file_of(REEL), REEL)
             assert "another mount is using it" in second.log_text()
+            assert "waiting for the disk cache" not in second.log_text()
 
 
 def test_umount_of_nothing_says_so(tmp_path: Path) -> None:

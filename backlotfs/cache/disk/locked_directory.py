@@ -14,18 +14,18 @@ from backlotfs.trusted_paths import make_cache_tag, open_private_folder
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_PATH_MAX = 4096
+_MOST_HOLDER_BYTES = 8192
 
 
 class LockedDirectory:
     """A folder that this mount keeps locked until `close`, and its files. Not thread-safe."""
 
-    def __init__(self, path: Path, mountpoint: str = "") -> None:
+    def __init__(self, path: Path, holder: str = "") -> None:
         """Create the folder if it is missing, and lock it.
 
         The lock survives a fork: it is released when both processes have closed it.
 
-        :param mountpoint: of this mount, for others that find the folder locked.
+        :param holder: see `name_holder`.
         :raises CacheInUse: another process has locked the folder.
         :raises CacheUnusable: the folder belongs to another user, is open to others, or cannot be
             written.
@@ -43,11 +43,10 @@ class LockedDirectory:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                holder = os.fsdecode(os.pread(lock, _PATH_MAX, 0))
-                raise CacheInUse(self._not_used("another mount is using it"), holder) from error
-            os.ftruncate(lock, 0)
-            with contextlib.suppress(OSError):  # a full disk: others do not know this mountpoint
-                os.pwrite(lock, os.fsencode(mountpoint), 0)
+                raise CacheInUse(
+                    self._not_used("another mount is using it"), self._holder()
+                ) from error
+            self.name_holder(holder)
         except CacheInUse:
             self.close()
             raise
@@ -89,6 +88,21 @@ class LockedDirectory:
         _check(os.fstat(folder))
         self._names[name] = folder
         return folder, made
+
+    def name_holder(self, holder: str) -> None:
+        """Write into the lock file who has locked the folder: any text; empty: it is not known.
+
+        Other processes that find the folder locked get this text (`CacheInUse`).
+        """
+        lock = self._names["lock"]
+        with contextlib.suppress(OSError):  # a full disk: then it is not known
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, os.fsencode(holder), 0)
+
+    def _holder(self) -> str:
+        with contextlib.suppress(OSError):
+            return os.fsdecode(os.pread(self._names["lock"], _MOST_HOLDER_BYTES, 0))
+        return ""
 
     @property
     def removed(self) -> bool:

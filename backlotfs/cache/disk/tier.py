@@ -108,14 +108,12 @@ class DiskTier:
         budget_bytes: int,
         clock: Clock,
         *,
-        mountpoint: str = "",
         block_bytes: int = 128 * 1024,
         queued_blocks: int = 64,
     ) -> None:
         """Open or create the cache. No thread is started, because a fork may follow.
 
         :param folder: a folder for this library only, named by API URL and account.
-        :param mountpoint: of this mount, for others that find the folder locked.
         :param block_bytes: size of a block; a cache with another block size is emptied.
         :param queued_blocks: the number of blocks that may wait for the disk; they occupy memory.
         :raises CacheInUse: another process has locked the folder.
@@ -128,7 +126,7 @@ class DiskTier:
         self.on_loss: Callable[[], None] = lambda: None
         self.name_of: Callable[[str], str] = lambda embed_code: embed_code
         self._path = folder
-        self._mountpoint = mountpoint
+        self._holder = ""
         self._clock = clock
         self._lock = threading.Lock()
         self._remaking = threading.Lock()
@@ -147,7 +145,7 @@ class DiskTier:
         self, pins: AbstractSet[Pin] = frozenset()
     ) -> tuple[LockedDirectory, PinFile, SlabFiles, CompleteFiles]:
         """Open the folder and its files, or make them; ``pins`` are added to the saved ones."""
-        folder = LockedDirectory(self._path, self._mountpoint)
+        folder = LockedDirectory(self._path, self._holder)
         try:
             file = PinFile(folder)
             if pins:
@@ -176,6 +174,13 @@ class DiskTier:
         self._maker = FileMaker(
             files, complete, self._reader, room, lock, lambda: self._jobs.closing
         )
+
+    def name_holder(self, holder: str) -> None:
+        """Write into the lock file who uses this cache; see `LockedDirectory.name_holder`."""
+        with self._remaking, self._in_use() as usable:
+            self._holder = holder
+            if usable:
+                self._folder.name_holder(holder)
 
     def remake_if_removed(self) -> None:
         """Continue in a new, empty folder if the folder or a file in it was removed.
