@@ -89,7 +89,7 @@ def _save(panels: Sequence[tuple[CaseResults, str]], path: Path) -> None:
     rows = math.ceil(len(panels) / _COLUMNS)
     # the same numbers give the same file, whenever and wherever they are drawn
     with mpl.rc_context({"svg.hashsalt": "backlotfs", "svg.fonttype": "none", "font.size": 8}):
-        figure = Figure(figsize=(11, 1.9 * rows), layout="constrained")
+        figure = Figure(figsize=(11, 2.1 * rows), layout="constrained")
         axes = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
         for place, (results, metric) in zip(axes, panels, strict=False):
             _panel(place, results, metric)
@@ -113,7 +113,7 @@ def _panel(axes: Axes, results: CaseResults, metric: str) -> None:
     if limit is not None:
         axes.axvline(limit, color=_LIMIT_COLOUR, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(names)), list(reversed(names)))
-    axes.set_title(f"{case.name}: {METRICS[metric].title}")
+    axes.set_title(f"{case.name}\n{METRICS[metric].title}")  # in one line they overlap
     axes.margins(x=0.18)
     axes.set_xlim(left=0)
     for side in ("top", "right"):
