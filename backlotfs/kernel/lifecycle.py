@@ -20,7 +20,7 @@ from pathlib import Path
 
 from backlotfs.errors import BacklotError
 from backlotfs.kernel.fusepy_adapter import FusepyAdapter
-from backlotfs.kernel.mount_table import probe_mount
+from backlotfs.kernel.mount_table import mount_at, probe_mount
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.mountpoint import MountpointLock, detach
 from backlotfs.kernel.operations import Operations
@@ -68,11 +68,19 @@ class KernelMount:
         self._options = options
         self._stopping = threading.Event()
         self._ended = threading.Event()
+        self._device = ""
 
-    def run(self, operations: Operations, context: ReadContext, ready: Callable[[], None]) -> None:
+    def run(
+        self,
+        operations: Operations,
+        context: ReadContext,
+        ready: Callable[[], None],
+        mounted: Callable[[], None] = lambda: None,
+    ) -> None:
         """Mount, serve until unmounted, return.
 
         :param ready: called from another thread once the mountpoint answers.
+        :param mounted: called when the kernel has the mount, before another mount can be made here.
         :raises FuseUnusable: another mount of backlotfs was made there first, or the kernel does
             not mount.
         """
@@ -93,9 +101,15 @@ class KernelMount:
                     return
                 time.sleep(0.01)
 
+        def made() -> None:
+            entry = mount_at(self._mountpoint)
+            self._device = "" if entry is None else entry.device
+            mounted()
+            lock.release()
+
         threading.Thread(target=announce, name="ready", daemon=True).start()
         try:
-            self.adapter.serve(self._mountpoint, self._options, operations, context, lock.release)
+            self.adapter.serve(self._mountpoint, self._options, operations, context, made)
         finally:
             lock.release()
             self._ended.set()
@@ -108,7 +122,7 @@ class KernelMount:
         if self._stopping.is_set():
             return
         try:
-            detach(self._mountpoint)
+            self._detach()
         except BacklotError as error:
             events.UNMOUNT_FAILED.log(log, reason=error)
         self._stopping.set()
@@ -120,8 +134,13 @@ class KernelMount:
             closing.join(LAST_S)
             # The mount may have been made after the call above.
             with contextlib.suppress(BacklotError):
-                detach(self._mountpoint)
+                self._detach()
             os._exit(0)
+
+    def _detach(self) -> None:
+        """Unmount this mount only: a later one may be at the same mountpoint."""
+        if self._device:
+            detach(self._mountpoint, self._device)
 
 
 def raise_read_ahead(device: int) -> bool:

@@ -39,12 +39,14 @@ class MountEntry:
     """One line of mountinfo.
 
     :ivar options: per-mount and per-superblock options together.
+    :ivar device: ``major:minor`` of the file system, which no other mount has unless it is bound.
     """
 
     mountpoint: str
     fs_type: str
     source: str
     options: frozenset[str]
+    device: str = ""
 
     @property
     def ours(self) -> bool:
@@ -67,7 +69,8 @@ def parse_mountinfo(text: str) -> list[MountEntry]:
         if not separator or len(left) < 6 or len(right) < 3:
             continue
         options = frozenset(left[5].split(",")) | frozenset(right[2].split(","))
-        entries.append(MountEntry(_unescape(left[4]), right[0], _unescape(right[1]), options))
+        mountpoint, source = _unescape(left[4]), _unescape(right[1])
+        entries.append(MountEntry(mountpoint, right[0], source, options, left[2]))
     return entries
 
 

@@ -242,12 +242,15 @@ def _is_our_dead(mountpoint: Path) -> bool:
     return mounted is not None and mounted.made_by(os.geteuid()) and probe_mount(mountpoint).dead
 
 
-def detach(mountpoint: Path) -> None:
+def detach(mountpoint: Path, device: str) -> None:
     """Unmount lazily (umount2(2), MNT_DETACH): open files stay usable until they are closed.
 
-    Do nothing if there is no mount. :raises FuseUnusable: the unmount failed.
+    Do nothing if this mount is not there any more: another one may be there.
+
+    :param device: of the mount, see `MountEntry`. :raises FuseUnusable: the unmount failed.
     """
-    if mount_at(mountpoint) is not None:
+    mounted = mount_at(mountpoint)
+    if mounted is not None and mounted.device == device:
         _unmount(mountpoint, _MNT_DETACH)
 
 
@@ -283,6 +286,8 @@ def holders(mountpoint: Path) -> list[str]:
 
 def _unmount(mountpoint: Path, flags: int) -> None:
     reason = _by_syscall(mountpoint, flags) if os.geteuid() == 0 else _by_program(mountpoint, flags)
+    if reason and mount_at(mountpoint) is None:
+        return  # another process has unmounted it meanwhile
     if "busy" in reason.lower():
         who = ", ".join(holders(mountpoint)) or "another process"
         raise MountBusy(f"{mountpoint} is in use by {who}; close it there and unmount again")

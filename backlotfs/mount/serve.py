@@ -229,7 +229,6 @@ class _MountProcess:
             reads_whole=self._rules.reads_whole_files,
             program=lambda: self._programs.of(self._adapter.caller()),
         )
-        self._keep_control()
         self._mounting.set()
         try:
             limits = ReadLimits(settings.limits.read_s, stack.probes.is_queued)
@@ -239,6 +238,8 @@ class _MountProcess:
                 operations,
                 ReadContext(self._clock, stack.reading.metrics.reads, limits),
                 lambda: self._on_mounted(saved=saved),
+                # not before: the mountpoint, and with it the socket, may be that of another mount
+                self._keep_control,
             )
         finally:
             self._end_control()
@@ -299,6 +300,7 @@ class _MountProcess:
             self._ended = True
             if self._control is not None:
                 self._control.close()
+                self._control = None
 
     def _open_control(self) -> ControlServer | None:
         reasons: list[str | None] = []
@@ -443,10 +445,13 @@ class _MountProcess:
         systemd.notify("STOPPING=1")
         if not self._mounting.is_set():
             os._exit(128 + signal.SIGTERM)  # nothing is mounted yet
+        if self._metrics is not None:
+            self._metrics.close()  # now: the next mount needs the address
         self._kernel.stop(self._close)
 
     def _close(self) -> None:
         """Log the totals and close everything."""
+        self._end_control()
         stack = self._stack
         with contextlib.suppress(BacklotError):
             self._report.log()

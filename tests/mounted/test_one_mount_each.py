@@ -40,6 +40,8 @@ def test_mounts_that_are_made_at_once(tmp_path: Path) -> None:
                 assert codes == [0, *[5] * (AT_ONCE - 1)], said
                 assert sum("is already mounted" in text for text in said) == AT_ONCE - 1
                 assert os.listdir(place) == ["a.mov"]
+                status = commands.run("status", place, home=tmp_path)
+                assert status.returncode == 0, status.stderr
                 while place.is_mount():
                     detach(place)
     finally:

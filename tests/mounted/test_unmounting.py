@@ -17,6 +17,7 @@ from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import END_S, Mount, detach, held_open, is_mounted
+from tests.support.programs import run_program
 
 pytestmark = pytest.mark.mounted
 
@@ -81,6 +82,26 @@ def test_a_mount_beside_another_does_not_wait_for_its_disk_cache(
             assert_same_bytes(second.file_of(REEL), REEL)
             assert "another mount is using it" in second.log_text()
             assert "waiting for the disk cache" not in second.log_text()
+
+
+@pytest.mark.parametrize("lazily", [False, True], ids=["SIGTERM", "umount -l"])
+def test_a_mount_that_ends_leaves_a_later_one_alone(
+    serve: Serve, tmp_path: Path, lazily: bool
+) -> None:
+    """It waits for a program that has a file open, and ends when the later mount is there."""
+    emulator = serve(REEL)
+    before = Mount(emulator, tmp_path, "--cache-size", "0")
+    with before, held_open(before.file_of(REEL)):
+        if lazily:
+            run_program("umount", "-l", before.path)
+        else:
+            before.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not is_mounted(before.path), "the unmount")
+        with Mount(emulator, tmp_path, "--cache-size", "0") as later:
+            before.process.send_signal(signal.SIGTERM)
+            assert before.process.wait(END_S) == 0
+            assert later.process.poll() is None
+            assert_same_bytes(later.file_of(REEL), REEL)
 
 
 def test_umount_of_nothing_says_so(tmp_path: Path) -> None:

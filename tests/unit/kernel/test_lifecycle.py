@@ -19,7 +19,7 @@ from backlotfs.errors import FuseUnusable
 from backlotfs.kernel import lifecycle
 from backlotfs.kernel.fusepy_adapter import FusepyAdapter
 from backlotfs.kernel.lifecycle import KernelMount, raise_read_ahead, uses_session
-from backlotfs.kernel.mount_table import MountProbe, probe_mount
+from backlotfs.kernel.mount_table import MountProbe, mount_at, probe_mount
 from backlotfs.kernel.mounting import MountOptions
 from backlotfs.kernel.mountpoint import MountpointLock
 from backlotfs.kernel.operations import Operations
@@ -67,11 +67,13 @@ class Mount:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.loop = Loop()
         self.exits: list[int] = []
-        self.detached: list[Path] = []
+        self.detached: list[tuple[Path, str]] = []
         monkeypatch.setattr(lifecycle, "FuseSession", lambda _passthrough: self.loop)
         # other runs of the tests use /proc too
         monkeypatch.setattr(lifecycle, "MountpointLock", lambda _path: MountpointLock(folder))
-        monkeypatch.setattr(lifecycle, "detach", self.detached.append)
+        monkeypatch.setattr(
+            lifecycle, "detach", lambda path, device: self.detached.append((path, device))
+        )
         monkeypatch.setattr(lifecycle, "raise_read_ahead", lambda _device: True)
         monkeypatch.setattr(lifecycle, "GRACE_S", 0.01)
         monkeypatch.setattr(os, "_exit", self.exits.append)
@@ -138,21 +140,38 @@ def test_stop(mount: Mount) -> None:
     mount.run()
     mount.kernel.stop(lambda: None)
     mount.kernel.stop(lambda: None)
-    assert mount.detached == [Path("/proc")]
+    proc = mount_at("/proc")
+    assert proc is not None
+    assert mount.detached == [(Path("/proc"), proc.device)]
     assert mount.loop.interrupted()
     assert mount.exits == []
 
 
 def test_stop_while_files_are_open(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a moment of grace it ends all the same, after a last word; a failing detach too."""
+    tries: list[Path] = []
 
-    def fail(mountpoint: Path) -> None:
+    def fail(mountpoint: Path, device: str) -> None:
+        tries.append(mountpoint)
         raise FuseUnusable("busy")
 
     monkeypatch.setattr(lifecycle, "detach", fail)
     last: list[str] = []
+    serving = threading.Thread(target=mount.run)
+    serving.start()
+    assert mount.loop.began.wait(PATIENCE_S)
     mount.kernel.stop(lambda: last.append("closed"))
     assert (last, mount.exits) == (["closed"], [0])
+    assert tries == [Path("/proc")] * 2
+    mount.loop.over.set()
+    serving.join()
+
+
+def test_stop_before_anything_is_mounted(mount: Mount) -> None:
+    """What is mounted there belongs to somebody else, and stays."""
+    mount.loop.over.set()
+    mount.kernel.stop(lambda: None)
+    assert mount.detached == []
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_parse() -> None:
         "fuse.backlotfs",
         "backlot:main",
         frozenset({"ro", "nosuid", "nodev", "noexec", "user_id=0"}),
+        "0:35",
     )
     assert [entry.ours for entry in entries] == [False, True, False, True]
     assert entries[2].source == "a b"

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from backlotfs.kernel import mountpoint
 from backlotfs.kernel.mount_table import FUSE_TYPE, MountEntry, MountProbe
 from backlotfs.kernel.mountpoint import MountBusy, clear_dead, detach, holders, is_dead, unmount
 
-OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset())
+DEVICE = "0:77"
+OURS = MountEntry("/mnt/x", FUSE_TYPE, "backlot:x", frozenset(), DEVICE)
 
 
 def made_by(uid: int, fs_type: str = FUSE_TYPE) -> MountEntry:
@@ -33,7 +35,7 @@ def test_nothing_is_mounted(tmp_path: Path) -> None:
     """``umount`` says so; `detach` has nothing to do."""
     with pytest.raises(FuseUnusable, match="is not mounted"):
         unmount(tmp_path)
-    detach(tmp_path)
+    detach(tmp_path, DEVICE)
 
 
 def test_somebody_elses_mount() -> None:
@@ -68,7 +70,7 @@ def test_as_root(monkeypatch: pytest.MonkeyPatch) -> None:
     for dead in (False, True):
         monkeypatch.setattr(mountpoint, "is_dead", lambda _path, dead=dead: dead)
         unmount(Path("/mnt/x"))
-    detach(Path("/mnt/x"))
+    detach(Path("/mnt/x"), DEVICE)
     assert calls == [(b"/mnt/x", 0), (b"/mnt/x", 3), (b"/mnt/x", 2)]
 
 
@@ -129,7 +131,7 @@ def test_as_an_ordinary_user(
     if error is None:
         unmount(Path("/mnt/x"))
         assert (tmp_path / "args").read_text() == "-u -- /mnt/x\n"
-        detach(Path("/mnt/x"))
+        detach(Path("/mnt/x"), DEVICE)
         assert (tmp_path / "args").read_text() == "-u -z -- /mnt/x\n"
     else:
         with pytest.raises(error, match=says):
@@ -173,11 +175,42 @@ def test_without_mtab(
     if error is None:
         unmount(Path("/mnt/x"))
         assert (tmp_path / "umount.args").read_text() == "-- /mnt/x\n"
-        detach(Path("/mnt/x"))
+        detach(Path("/mnt/x"), DEVICE)
         assert (tmp_path / "umount.args").read_text() == "-l -- /mnt/x\n"
     else:
         with pytest.raises(error, match=says):
             unmount(Path("/mnt/x"))
+
+
+def test_a_later_mount_at_the_same_mountpoint_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the mount that is meant is detached."""
+    later = replace(OURS, device="0:78")
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: later)
+    monkeypatch.setattr(mountpoint, "_unmount", lambda *_args: pytest.fail("unmounted"))
+    detach(Path("/mnt/x"), DEVICE)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBUSY])
+def test_another_process_unmounts_at_the_same_time(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then nothing is left to do, whatever the system call says."""
+    entries = [OURS, None]
+
+    class Libc:
+        def __init__(self, *args: object, **more: object) -> None:
+            """As ``ctypes.CDLL``."""
+
+        def umount2(self, path: bytes, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(mountpoint, "mount_at", lambda _path: entries.pop(0))
+    monkeypatch.setattr(mountpoint, "is_dead", lambda _path: False)
+    unmount(Path("/mnt/x"))
+    assert not entries
 
 
 def test_without_fusermount(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,9 +192,15 @@ class Process:
     ) -> SimpleNamespace:
         self.options, self.binding = options, binding
 
-        def run(_operations: object, context: ReadContext, announce: Callable[[], None]) -> None:
+        def run(
+            _operations: object,
+            context: ReadContext,
+            announce: Callable[[], None],
+            mounted: Callable[[], None],
+        ) -> None:
             self.read_deadline_s, self.read_queued = context.limits
             self._step("run")
+            mounted()
             adapter.began.set()
             announce()
             self.during()
