@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import fcntl
 import os
 import re
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
+#: Longest wait for another command that edits the file.
+_LOCK_WAIT_S, _LOCK_POLL_S = 10.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,24 +215,51 @@ def write_profile(path: Path, name: str, settings: Mapping[str, str]) -> None:
     """
     import tomlkit
 
-    document = _parse(_text_of(path), path)
-    wanted = {**_profiles(document, path).copy(), name: dict(settings)}
-    profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
-    try:
-        entry = profiles.get(name)
-        if isinstance(entry, MutableMapping):  # comments of the keys that stay are kept
-            for key in entry.keys() - settings.keys():
-                del entry[key]
-            entry.update(settings)
-        else:
-            profiles[name] = tomlkit.item(dict(settings))
-        text = tomlkit.dumps(document)
-        written = _profiles(_parse(text, path), path)
-    except (ValueError, SettingsError):
-        written = {}
-    if written != wanted:
-        raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
-    _write(path, text)
+    with _edited_alone(path, make=True):
+        document = _parse(_text_of(path), path)
+        wanted = {**_profiles(document, path).copy(), name: dict(settings)}
+        profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+        try:
+            entry = profiles.get(name)
+            if isinstance(entry, MutableMapping):  # comments of the keys that stay are kept
+                for key in entry.keys() - settings.keys():
+                    del entry[key]
+                entry.update(settings)
+            else:
+                profiles[name] = tomlkit.item(dict(settings))
+            text = tomlkit.dumps(document)
+            written = _profiles(_parse(text, path), path)
+        except (ValueError, SettingsError):
+            written = {}
+        if written != wanted:
+            raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
+        _write(path, text)
+
+
+@contextlib.contextmanager
+def _edited_alone(path: Path, *, make: bool) -> Iterator[None]:
+    """Keep other commands from editing the file inside the block: its folder is locked by flock(2).
+
+    If the folder cannot be locked within `_LOCK_WAIT_S`, the file is edited without the lock.
+
+    :param make: make missing folders.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, UntrustedPath):  # to write the file will fail too
+            place, _ = open_place(path, make=make)
+            stack.callback(os.close, place)
+            folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+            stack.callback(os.close, folder)
+            until_s = time.monotonic() + _LOCK_WAIT_S
+            while True:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until_s:
+                        break
+                    time.sleep(_LOCK_POLL_S)
+        yield
 
 
 def _write(path: Path, text: str) -> None:
@@ -249,15 +280,16 @@ def remove_profile(path: Path, name: str) -> None:
     """
     import tomlkit
 
-    document = _parse(_text_of(path), path)
-    wanted = {one: entry for one, entry in _profiles(document, path).items() if one != name}
-    profiles = document.get("profiles")
-    if isinstance(profiles, MutableMapping) and name in profiles:
-        del profiles[name]
-    text = tomlkit.dumps(document)
-    if _profiles(_parse(text, path), path) != wanted:
-        raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
-    _write(path, text)
+    with _edited_alone(path, make=False):
+        document = _parse(_text_of(path), path)
+        wanted = {one: entry for one, entry in _profiles(document, path).items() if one != name}
+        profiles = document.get("profiles")
+        if isinstance(profiles, MutableMapping) and name in profiles:
+            del profiles[name]
+        text = tomlkit.dumps(document)
+        if _profiles(_parse(text, path), path) != wanted:
+            raise SettingsError(f"{path} has a form that cannot be edited; edit it by hand")
+        _write(path, text)
 
 
 def read_private(path: Path) -> str:

@@ -85,12 +85,15 @@ def run_in_background(
 
 
 class _Pipe:
-    """The child's end of the pipe to its parent."""
+    """The child's end of the pipe to its parent.
+
+    :ivar sent: whether the outcome was sent.
+    """
 
     def __init__(self, writing: int, said_when_ready: str) -> None:
         self._writing = writing
         self._said = said_when_ready
-        self._sent = False
+        self.sent = False
 
     def __call__(self, more: str) -> None:
         # The process group is changed only now. While systemd's automount waits for the mount, only
@@ -101,13 +104,13 @@ class _Pipe:
 
     def listing(self, assets: int) -> None:
         """Send the number, unless the outcome was sent already."""
-        if not self._sent:
+        if not self.sent:
             self._write(_LISTED + str(assets).encode())
 
     def send(self, outcome: Outcome) -> None:
         """Send the outcome and close the pipe; later calls do nothing."""
-        if not self._sent:
-            self._sent = True
+        if not self.sent:
+            self.sent = True
             self._write(json.dumps(outcome).encode())
             os.close(self._writing)
 
@@ -124,6 +127,8 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
     except Exception as error:  # noqa: BLE001  # the parent needs an outcome for every error
         events.MOUNT_FAILED.log(log, exit_code=1, reason="unexpectedly", failure=error)
     finally:
+        if not ready.sent and not outcome["code"]:
+            outcome = {"code": 1, "line": "the mount was unmounted before it was ready"}
         ready.send(outcome)
         if sys.stderr is not None:
             sys.stderr.flush()

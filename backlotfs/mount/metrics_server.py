@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 8
 #: A connection without data for this time is closed.
 SILENCE_S = 10.0
+#: Time between two checks of the server thread for its end. An unmount waits at most this long.
+_STOP_WITHIN_S = 0.05
 
 
 def check_installed() -> None:
@@ -93,10 +95,12 @@ class MetricsServer:
 
     def start(self) -> None:
         """Start the thread that accepts connections."""
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(_STOP_WITHIN_S,), name="metrics", daemon=True
+        ).start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening. Idempotent."""
         self._server.shutdown()
         self._server.server_close()
 

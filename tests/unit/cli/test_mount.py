@@ -360,20 +360,26 @@ def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ready("too late")
         return {"code": 4, "line": "later"}
 
+    def end_early(ready: Ready) -> Outcome:
+        return {"code": 0, "line": ""}
+
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(os, "setsid", lambda: steps.append("session"))
     monkeypatch.setattr(background, "_detach_from_terminal", lambda: steps.append("detached"))
     told = []
-    for work in (fail, serve):
+
+    for work in (fail, serve, end_early):
         reading, writing = os.pipe()
         with pytest.raises(Ended):
             background._child(work, "said", writing)
         with os.fdopen(reading) as lines:
             told.append(lines.read())
-    assert [line.count("\n") for line in told] == [1, 1]
+    assert [line.count("\n") for line in told] == [1, 1, 1]
     assert '"code": 1' in told[0]
     assert '"line": "said\\nmore"' in told[1]
-    assert ended == [1, 4]
+    assert '"code": 1' in told[2]
+    assert "unmounted before it was ready" in told[2]
+    assert ended == [1, 4, 1]
     assert steps[:1] == ["session"]
     assert "detached" in steps
 

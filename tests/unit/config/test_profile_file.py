@@ -6,13 +6,19 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlotfs.config.profile_file import profile_names, write_profile
+from backlotfs.config.profile_file import (
+    profile_names,
+    read_profiles,
+    remove_profile,
+    write_profile,
+)
 from backlotfs.config.profiles import load_account
 from backlotfs.errors import SettingsError
 
@@ -127,3 +133,16 @@ def test_every_secret_comes_back(tmp_path_factory: pytest.TempPathFactory, secre
     """Quotes, backslashes, control characters."""
     path = tmp_path_factory.mktemp("config") / "config.toml"
     assert write(path, "main", api_secret=secret)["main"] == {**SETTINGS, "api_secret": secret}
+
+
+def test_several_commands_at_once(tmp_path: Path) -> None:
+    """Each change of the file is made to the last one."""
+    path = tmp_path / "config.toml"
+    write_profile(path, "old", {"api_key": "old"})
+    with ThreadPoolExecutor(9) as pool:
+        jobs = [pool.submit(write_profile, path, f"p{n}", {"api_key": f"k{n}"}) for n in range(8)]
+        jobs.append(pool.submit(remove_profile, path, "old"))
+    for job in jobs:
+        job.result()
+    found = read_profiles(path)
+    assert found == {f"p{n}": {"api_key": f"k{n}"} for n in range(8)}
