@@ -190,7 +190,7 @@ class OpenContent(_Version, Protocol):
 
     @property
     def file(self) -> io.FileIO | None:
-        """The file with these bytes at the same offsets, for sendfile; None if there is none."""
+        """The file with these bytes at the same offsets; None if there is none."""
 
     def close(self) -> None:
         """Close the descriptor, if there is one."""
@@ -339,13 +339,14 @@ class FileContent:
 class OpenFile:
     """An open file, with its size, ETag and date at the time it was opened."""
 
-    __slots__ = ("etag", "file", "last_modified", "size")
+    __slots__ = ("_mtime_ns", "etag", "file", "last_modified", "size")
 
     def __init__(self, file: io.FileIO, not_before: int) -> None:
         """Take over ``file``."""
         status = os.fstat(file.fileno())
         self.file = file
         self.size = status.st_size
+        self._mtime_ns = status.st_mtime_ns
         self.last_modified = max(not_before, modified_at(status))
         self.etag = _multipart_etag(
             f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{not_before}"
@@ -358,7 +359,7 @@ class OpenFile:
         self.close()
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes of the open file.
+        """Bytes of the open file, as it was when it was opened; fewer if it was changed since.
 
         :raises OSError: when it cannot be read.
         """
@@ -371,6 +372,9 @@ class OpenFile:
             parts.append(part)
             offset += len(part)
             wanted -= len(part)
+        status = os.fstat(self.file.fileno())
+        if (status.st_mtime_ns, status.st_size) != (self._mtime_ns, self.size):
+            return b""  # these may be bytes of another version, which has another ETag
         return b"".join(parts)
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends answers, with the fault of a rule: large parts of files by sendfile, other bodies in steps.
+"""Sends answers, with the fault of a rule, in steps.
 
 It runs on the emulator's event loop. The steps are so small that the loop has time for other
-requests.
+requests. Large parts of files are read on other threads, and copied: with sendfile(2), bytes that
+are overwritten in the file would also change in the answer, while they wait to be sent.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from backlotfs.emulator.workers import WorkerPool
 STEP_BYTES = 256 * 1024
 """Most bytes of one step: computing them takes about a third of a millisecond."""
 
-SENDFILE_FROM_BYTES = 128 * 1024
+STREAM_FROM_BYTES = 128 * 1024
 """Smaller bodies are sent faster by one write together with the headers."""
 
-SENDFILE_BYTES = 8 * 1024 * 1024
-"""Most bytes of one sendfile call. The log counts bytes only after each call."""
+READ_BYTES = 1024 * 1024
+"""Most bytes of one read of a file. The log counts bytes after each read."""
 
 _TRICKLE_STEPS_PER_S = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST
@@ -84,21 +85,22 @@ class Transfer:
             response = await self._start(answer)
             await self._write(response, body, 0, body.length)
             return response
-        if body.length < SENDFILE_FROM_BYTES:
+        if body.length < STREAM_FROM_BYTES:
             data = await self._workers.run(body.content.read, body.start, body.length)
+            if len(data) < body.length:
+                raise ConnectionResetError("the file was changed")  # the client asks again
             return await self._send_bytes(answer, data)
         response = await self._start(answer)
         at = body.start
         while at < body.stop:
-            transport = self._transport()
-            count = min(SENDFILE_BYTES, body.stop - at)
-            loop = asyncio.get_running_loop()
-            sent = await loop.sendfile(transport, body.content.file, at, count)
-            self._log.update(self._entry, sent=sent)
-            at += sent
-            if sent < count:  # the file became shorter: the client would wait for the missing bytes
-                transport.close()
+            count = min(READ_BYTES, body.stop - at)
+            data = await asyncio.to_thread(body.content.read, at, count)
+            if len(data) < count:  # the file was changed: the client asks again
+                self._transport().close()
                 break
+            await response.write(data)
+            self._log.update(self._entry, sent=count)
+            at += count
         return response
 
     async def _send_bytes(self, answer: Answer, body: bytes) -> web.StreamResponse:

@@ -135,7 +135,7 @@ def test_an_idle_connection_is_closed(library: Library) -> None:
 
 @pytest.mark.parametrize("kind", ["made up", "file"])
 def test_a_client_that_never_reads_is_closed(library: Library, tmp_path: Path, kind: str) -> None:
-    """After ``send_timeout_s`` in which it took no byte, with sendfile and without."""
+    """After ``send_timeout_s`` in which it took no byte, of a file and of computed bytes."""
     if kind == "file":
         with open(tmp_path / "sparse.mov", "wb") as file:
             file.truncate(2**30)

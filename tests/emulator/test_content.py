@@ -80,6 +80,19 @@ def test_open_file_keeps_its_version(tmp_path: Path) -> None:
         assert (opened.read(0, 10), opened.size) == (b"one", 3)
 
 
+def test_a_file_that_is_overwritten_is_read_no_further(tmp_path: Path) -> None:
+    """An answer has bytes of one version only, whose ETag it has announced."""
+    path = tmp_path / "a.mov"
+    path.write_bytes(b"one two")
+    with FileContent(path).open() as opened:
+        before = os.fstat(opened.file.fileno()).st_mtime_ns
+        assert opened.read(0, 3) == b"one"
+        with path.open("r+b") as file:
+            file.write(b"six")
+        os.utime(path, ns=(before, before + 1))  # the clock of some file systems is coarse
+        assert opened.read(3, 4) == b""
+
+
 def test_file_that_is_gone(tmp_path: Path) -> None:
     """A missing file has no size and cannot be opened."""
     content = FileContent(tmp_path / "gone.mov", not_before=7)

@@ -49,7 +49,7 @@ def test_stop_with_stalled_requests(library: Library) -> None:
     emulator.stop()
 
 
-def test_stop_during_sendfile(tmp_path: Path) -> None:
+def test_stop_during_a_large_answer(tmp_path: Path) -> None:
     """A file half sent to a client that does not read is no obstacle."""
     with open(tmp_path / "sparse.mov", "wb") as file:
         file.truncate(2**30)
@@ -65,7 +65,7 @@ def test_stop_during_sendfile(tmp_path: Path) -> None:
     assert emulator.requests.entries()[0].ended
 
 
-def test_client_that_hangs_up_during_sendfile(tmp_path: Path) -> None:
+def test_client_that_hangs_up_during_a_large_answer(tmp_path: Path) -> None:
     """It ends that request and no other, without a word in the log."""
     with open(tmp_path / "sparse.mov", "wb") as file:
         file.truncate(2**30)
@@ -95,6 +95,25 @@ def test_file_that_shrinks_under_an_answer(tmp_path: Path) -> None:
             os.truncate(path, 1000)
             with pytest.raises(http.client.IncompleteRead):
                 response.read()
+
+
+def test_file_that_is_overwritten_under_an_answer(tmp_path: Path) -> None:
+    """The client gets bytes of one version, and then a closed connection."""
+    path, size = tmp_path / "sparse.mov", 2**28
+    with open(path, "wb") as file:
+        file.truncate(size)
+    with Emulator(Library.from_folder(tmp_path)) as emulator:
+        url = emulator.source_url(emulator.library.ordered()[0].embed_code)
+        with connected(url) as connection:
+            connection.request("GET", target_of(url))
+            response = connection.getresponse()
+            got = response.read(10)
+            with open(path, "r+b") as file:
+                for _ in range(size // 2**20):
+                    file.write(b"x" * 2**20)
+            with pytest.raises(http.client.IncompleteRead) as caught:
+                response.read()
+            assert not (got + caught.value.partial).strip(b"\0")
 
 
 def test_too_many_wait_for_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_equal_size_replacement_keeps_the_url(emulator: Emulator) -> None:
     assert get(url, If_Match=before.headers["ETag"]).status == 412
 
 
-def test_file_by_sendfile(tmp_path: Path) -> None:
+def test_a_large_file(tmp_path: Path) -> None:
     """A large file: whole, small ranges and large ones, on one kept-alive connection."""
     data = bytes(range(256)) * 40_000
     (tmp_path / "a.mov").write_bytes(data)
