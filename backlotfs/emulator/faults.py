@@ -483,6 +483,8 @@ def altered(fault: Fault, answer: Answer) -> Answer:
         if isinstance(body, ByteSpan):
             plain = body.content.read(body.start, body.length)
             answer.close()
+            if len(plain) < body.length:
+                raise ConnectionResetError("the file was changed")
             body = plain
         return replace(
             answer.with_headers(Content_Encoding="gzip"), body=gzip.compress(body, compresslevel=1)

@@ -9,6 +9,7 @@ are overwritten in the file would also change in the answer, while they wait to 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from backlotfs.emulator.faults import FaultRule
 from backlotfs.emulator.http_types import Answer, ByteSpan
 from backlotfs.emulator.numbers_and_dates import http_date
 from backlotfs.emulator.request_log import RequestEntry, RequestLog
-from backlotfs.emulator.workers import WorkerPool
+from backlotfs.emulator.workers import TooManyWaiting, WorkerPool
 
 STEP_BYTES = 256 * 1024
 """Most bytes of one step: computing them takes about a third of a millisecond."""
@@ -94,7 +95,9 @@ class Transfer:
         at = body.start
         while at < body.stop:
             count = min(READ_BYTES, body.stop - at)
-            data = await asyncio.to_thread(body.content.read, at, count)
+            data = b""
+            with contextlib.suppress(TooManyWaiting):
+                data = await self._workers.run(body.content.read, at, count)
             if len(data) < count:  # the file was changed: the client asks again
                 self._transport().close()
                 break
@@ -140,8 +143,9 @@ class Transfer:
                 part = body.content.read(body.start + start, length)
             else:
                 part = body[start : start + length]
-            if not part:
-                break
+            if len(part) < length:  # the file was changed
+                self._transport().close()
+                raise ConnectionResetError("the file was changed")
             await response.write(part)
             self._log.update(self._entry, sent=len(part))
             start += len(part)

@@ -91,7 +91,7 @@ class KernelMount:
         def announce() -> None:
             # The kernel answers no probe before INIT is answered.
             self.adapter.began.wait()
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._ended.is_set():
                 device = None
                 with contextlib.suppress(OSError):  # no process or descriptor is free now
                     device = probe_mount(self._mountpoint).device
@@ -112,6 +112,7 @@ class KernelMount:
             self.adapter.serve(self._mountpoint, self._options, operations, context, made)
         finally:
             lock.release()
+            self._device = ""  # the kernel may give this number to a later mount
             self._ended.set()
 
     def stop(self, last: Callable[[], None]) -> None:

@@ -39,7 +39,8 @@ class MountEntry:
     """One line of mountinfo.
 
     :ivar options: per-mount and per-superblock options together.
-    :ivar device: ``major:minor`` of the file system, which no other mount has unless it is bound.
+    :ivar device: ``major:minor`` of the file system. After an unmount the kernel may give it to
+        another one.
     """
 
     mountpoint: str

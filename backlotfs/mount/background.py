@@ -128,7 +128,7 @@ def _child(work: Callable[[Ready], Outcome], said_when_ready: str, writing: int)
         events.MOUNT_FAILED.log(log, exit_code=1, reason="unexpectedly", failure=error)
     finally:
         if not ready.sent and not outcome["code"]:
-            outcome = {"code": 1, "line": "the mount was unmounted before it was ready"}
+            outcome = {"code": 1, "line": "the mount was ended before it was ready"}
         ready.send(outcome)
         if sys.stderr is not None:
             sys.stderr.flush()

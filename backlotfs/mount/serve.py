@@ -303,12 +303,14 @@ class _MountProcess:
                 self._control = None
 
     def _open_control(self) -> ControlServer | None:
-        reasons: list[str | None] = []
+        reasons: list[object] = []
         for path in socket_paths(self._settings.mountpoint):
             try:
                 return ControlServer(path, self._handlers)
             except OSError as error:
                 reasons.append(error.strerror)
+            except RuntimeError as error:  # the system has no thread left
+                reasons.append(error)
         events.CONTROL_OFF.log(log, reason=reasons[0])
         return None
 

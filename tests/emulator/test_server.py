@@ -99,7 +99,7 @@ def test_file_that_shrinks_under_an_answer(tmp_path: Path) -> None:
 
 def test_file_that_is_overwritten_under_an_answer(tmp_path: Path) -> None:
     """The client gets bytes of one version, and then a closed connection."""
-    path, size = tmp_path / "sparse.mov", 2**28
+    path, size = tmp_path / "sparse.mov", 2**26
     with open(path, "wb") as file:
         file.truncate(size)
     with Emulator(Library.from_folder(tmp_path)) as emulator:

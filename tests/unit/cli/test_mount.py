@@ -378,7 +378,7 @@ def test_the_child_tells_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert '"code": 1' in told[0]
     assert '"line": "said\\nmore"' in told[1]
     assert '"code": 1' in told[2]
-    assert "unmounted before it was ready" in told[2]
+    assert "ended before it was ready" in told[2]
     assert ended == [1, 4, 1]
     assert steps[:1] == ["session"]
     assert "detached" in steps

@@ -43,6 +43,13 @@ class Loop(FuseSession):
         self.error: Exception | None = None
         self.served: list[object] = []
         self.locked: list[bool] = []
+        self.ends_if_interrupted = False
+
+    def end(self) -> None:
+        """As a session whose files are all closed."""
+        super().end()
+        if self.ends_if_interrupted:
+            self.over.set()
 
     def serve(
         self,
@@ -134,12 +141,16 @@ def test_a_mount_that_fails(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> No
     assert freed
 
 
-def test_stop(mount: Mount) -> None:
+def test_stop(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of the name space, then every waiting operation gives up; a second time is nothing."""
-    mount.loop.over.set()
-    mount.run()
+    monkeypatch.setattr(lifecycle, "GRACE_S", PATIENCE_S)
+    mount.loop.ends_if_interrupted = True
+    serving = threading.Thread(target=mount.run)
+    serving.start()
+    assert mount.loop.began.wait(PATIENCE_S)
     mount.kernel.stop(lambda: None)
     mount.kernel.stop(lambda: None)
+    serving.join()
     proc = mount_at("/proc")
     assert proc is not None
     assert mount.detached == [(Path("/proc"), proc.device)]
@@ -165,6 +176,14 @@ def test_stop_while_files_are_open(mount: Mount, monkeypatch: pytest.MonkeyPatch
     assert tries == [Path("/proc")] * 2
     mount.loop.over.set()
     serving.join()
+
+
+def test_stop_after_it_was_unmounted(mount: Mount) -> None:
+    """The kernel may have given its device number to the mount that is there now."""
+    mount.loop.over.set()
+    mount.run()
+    mount.kernel.stop(lambda: None)
+    assert mount.detached == []
 
 
 def test_stop_before_anything_is_mounted(mount: Mount) -> None:
