@@ -83,12 +83,13 @@ class Replacement:
     def before_publication(self, change: CatalogDelta) -> None:
         """Apply the versions that other mounts found, before their rows are shown.
 
-        Also invalidate the URLs of touched records: an open just after the publication probes the
-        source, and the probe needs a URL that was issued after the change.
+        Also invalidate the URLs and versions of touched records: an open just after the publication
+        probes the source, and the probe needs a URL that was issued after the change.
         """
         self._versions.apply_external(change.replaced)
         for row in change.updated:
             self._urls.invalidate_on_change(row.embed_code)
+            self._versions.invalidate(row.embed_code)
         for row in change.new:
             if row.size >= 0 and not row.verified:  # changed while the asset was not shown
                 self._urls.invalidate_on_change(row.embed_code)

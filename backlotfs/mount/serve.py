@@ -242,6 +242,8 @@ class _MountProcess:
                 self._keep_control,
             )
         finally:
+            if self._metrics is not None:
+                self._metrics.close()  # first: the next mount needs the address
             self._end_control()
         self._close()
         if self._refused is not None:
@@ -467,8 +469,6 @@ class _MountProcess:
             failed=used.failed,
             fetched_bytes=stack.transport.hosts.totals().fetched_bytes,
         )
-        if self._metrics is not None:
-            self._metrics.close()
         stack.close()
         if self._tracing is not None:
             self._tracing.close()

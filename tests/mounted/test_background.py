@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -33,7 +34,8 @@ def mountpoint(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     for pid in daemons_of(path):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGKILL)
     if is_mounted(path):
         detach(path)
 

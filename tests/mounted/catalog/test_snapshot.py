@@ -90,7 +90,7 @@ def test_mounts_start_from_one_listing(kept: KeptLibrary, farm: Farm) -> None:
             assert found.st_mtime == before.st_mtime
         assert files.keys() == wanted_files.keys()
         assert os.listdir(mount / "labels" / "Sports") == ["goal.mov"]
-        assert not status(mount)["syncing"]
+        wait_until(lambda at=mount: not status(at)["syncing"], "the kernel to be told")  # type: ignore[misc]  # bound now
     assert api_calls(kept.emulator) == []
     assert_same_bytes(mount / "flat" / "goal.mov", ASSETS[-1])
     assert len(api_calls(kept.emulator)) == 1, "the URL"

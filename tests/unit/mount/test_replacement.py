@@ -129,6 +129,9 @@ def test_touched() -> None:
     parts.probes.enqueue_stale.side_effect = stale.extend
     change = NOTHING._replace(updated=[probed_row()])
     parts.replacement.before_publication(change)
+    known = parts.versions.known("E1")
+    assert known is not None
+    assert not known.verified, "a program that sees the new listing may open the file at once"
     parts.replacement.published(change)
     assert doubts == [True]
     known = parts.versions.known("E1")
