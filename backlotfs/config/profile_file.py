@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backlotfs.concurrency.file_lock import lock_within
 from backlotfs.errors import SettingsError
 from backlotfs.trusted_paths import UntrustedPath, open_place, read_regular, read_secret
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 #: Longest wait for another command that edits the file.
-_LOCK_WAIT_S, _LOCK_POLL_S = 10.0, 0.02
+_LOCK_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +249,7 @@ def _edited_alone(path: Path, *, make: bool) -> Iterator[None]:
             stack.callback(os.close, place)
             folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
             stack.callback(os.close, folder)
-            until_s = time.monotonic() + _LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until_s:
-                        break
-                    time.sleep(_LOCK_POLL_S)
+            lock_within(folder, _LOCK_WAIT_S)
         yield
 
 

@@ -41,7 +41,7 @@ class Transfer:
     def __init__(
         self, request: web.BaseRequest, entry: RequestEntry, log: RequestLog, workers: WorkerPool
     ) -> None:
-        """Send nothing yet; ``workers`` read small parts of files."""
+        """Send nothing yet; ``workers`` read parts of files."""
         self._request = request
         self._entry = entry
         self._log = log
@@ -98,7 +98,7 @@ class Transfer:
             data = b""
             with contextlib.suppress(TooManyWaiting):
                 data = await self._workers.run(body.content.read, at, count)
-            if len(data) < count:  # the file was changed: the client asks again
+            if len(data) < count:  # the file was changed, or nobody could read it in time
                 self._transport().close()
                 break
             await response.write(data)

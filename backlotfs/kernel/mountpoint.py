@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from backlotfs.concurrency.file_lock import lock_within
 from backlotfs.errors import BacklotError, FuseUnusable
 from backlotfs.kernel.mount_table import SHOW_MOUNTS, MountEntry, mount_at, probe_mount
 
@@ -30,7 +29,6 @@ _MAX_LINKS = 40
 _LOCK_WAIT_S = 20.0
 #: Longest wait for another process that clears a dead mount.
 _CLEAR_WAIT_S = 30.0
-_LOCK_POLL_S = 0.02
 _FUSERMOUNT_TIMEOUT_S = 20
 #: fusermount reads it to unmount.
 MTAB = "/etc/mtab"
@@ -151,27 +149,11 @@ class MountpointLock:
             raise already_mounted(self._mountpoint)
 
     def _lock(self) -> None:
-        if not _flock(self._folder, _LOCK_WAIT_S, self._check):
+        if not lock_within(self._folder, _LOCK_WAIT_S, self._check):
             raise FuseUnusable(
                 f"another program holds a lock on {self._mountpoint}; see which: lslocks, "
                 "end it, or name another folder"
             )
-
-
-def _flock(folder: int, wait_s: float, blocked: Callable[[], None] = lambda: None) -> bool:
-    """Lock an open folder; False if another program holds the lock for this long.
-
-    :param blocked: called between two attempts; what it raises ends the wait.
-    """
-    until_s = time.monotonic() + wait_s
-    while True:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        blocked()
-        if time.monotonic() > until_s:
-            return False
-        time.sleep(_LOCK_POLL_S)
 
 
 class MountBusy(BacklotError):
@@ -233,7 +215,7 @@ def _alone(mountpoint: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder = os.open(mountpoint.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, folder)
-            _flock(folder, _CLEAR_WAIT_S)
+            lock_within(folder, _CLEAR_WAIT_S)
         yield
 
 

@@ -33,7 +33,7 @@ QUEUED_PART = 8
 #: Longest wait for a mount that is ending.
 ENDING_S = 10.0
 _POLL_S = 0.05
-#: A mount table is that of a namespace of a running system.
+#: Processes see the same mount table if both files say the same: the boot, the mount namespace.
 _BOOT, _NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/mnt")
 
 
@@ -50,23 +50,22 @@ def open_disk_tier(settings: MountSettings, clock: Clock) -> DiskTier | None:
     folder = settings.cache_dir / "blocks" / identity.digest
     deadline = Deadline(ENDING_S, clock)
     waits = False
-    while True:
-        try:
-            return _open(folder, settings, clock)
-        except CacheInUse as error:
-            if not deadline.expired and is_ending(error.holder) and not _is_to_end():
-                if not waits:
-                    events.DISK_CACHE_AWAITED.log(log, path=folder)
-                waits = True
-                clock.sleep(_POLL_S)
-                continue
-            reason: CacheUnusable = error
-        except CacheUnusable as error:
-            reason = error
+    try:
+        while True:
+            try:
+                return _open(folder, settings, clock)
+            except CacheInUse as error:
+                if deadline.expired or not is_ending(error.holder) or _is_to_end():
+                    raise
+            if not waits:
+                events.DISK_CACHE_AWAITED.log(log, path=folder)
+            waits = True
+            clock.sleep(_POLL_S)
+    except CacheUnusable as error:
         # A usual cause is another mount that uses the folder. So this is a warning only if the user
         # has set a cache size.
         level = logging.INFO if settings.cache_bytes is None else logging.WARNING
-        events.DISK_CACHE_OFF.log(log, at=level, reason=reason)
+        events.DISK_CACHE_OFF.log(log, at=level, reason=error)
         return None
 
 

@@ -39,20 +39,15 @@ class LockedDirectory:
             raise self._unusable(error.strerror or str(error)) from error
         self._files.append(self._folder)
         try:
-            lock = self.open("lock")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CacheInUse(
-                    self._not_used("another mount is using it"), self._holder()
-                ) from error
-            self.name_holder(holder)
-        except CacheInUse:
+            fcntl.flock(self.open("lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            other = self._holder()
             self.close()
-            raise
+            raise CacheInUse(self._not_used("another mount is using it"), other) from error
         except OSError as error:
             self.close()
             raise self._unusable(error.strerror or str(error)) from error
+        self.name_holder(holder)
         with contextlib.suppress(OSError):  # the tag is only for backup programs
             make_cache_tag(self._folder, path)
 

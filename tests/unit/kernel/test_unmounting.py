@@ -31,6 +31,21 @@ def made_by(uid: int, fs_type: str = FUSE_TYPE) -> MountEntry:
     return MountEntry("/mnt/x", fs_type, "x", frozenset({"ro", f"user_id={uid}", "group_id=0"}))
 
 
+def refuse_root(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The system call fails with this errno."""
+
+    class Libc:
+        def __init__(self, *args: object, **more: object) -> None:
+            """As ``ctypes.CDLL``."""
+
+        def umount2(self, path: bytes, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
 def test_nothing_is_mounted(tmp_path: Path) -> None:
     """``umount`` says so; `detach` has nothing to do."""
     with pytest.raises(FuseUnusable, match="is not mounted"):
@@ -85,17 +100,7 @@ def test_root_is_refused(
     number: int, error: type[Exception], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Busy names who holds it."""
-
-    class Libc:
-        def __init__(self, *args: object, **more: object) -> None:
-            """As ``ctypes.CDLL``."""
-
-        def umount2(self, path: bytes, flags: int) -> int:
-            return -1
-
-    monkeypatch.setattr(ctypes, "CDLL", Libc)
-    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    refuse_root(monkeypatch, number)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _path: OURS)
     monkeypatch.setattr(mountpoint, "holders", lambda _path: ["vlc (pid 7)"])
     with pytest.raises(error, match=says):
@@ -196,17 +201,7 @@ def test_another_process_unmounts_at_the_same_time(
 ) -> None:
     """Then nothing is left to do, whatever the system call says."""
     entries = [OURS, None]
-
-    class Libc:
-        def __init__(self, *args: object, **more: object) -> None:
-            """As ``ctypes.CDLL``."""
-
-        def umount2(self, path: bytes, flags: int) -> int:
-            return -1
-
-    monkeypatch.setattr(ctypes, "CDLL", Libc)
-    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    refuse_root(monkeypatch, number)
     monkeypatch.setattr(mountpoint, "mount_at", lambda _path: entries.pop(0))
     monkeypatch.setattr(mountpoint, "is_dead", lambda _path: False)
     unmount(Path("/mnt/x"))

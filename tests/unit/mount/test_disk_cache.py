@@ -187,14 +187,8 @@ def test_what_was_pinned_meanwhile_fits(
 ) -> None:
     """The size of a cache without ``--cache-size`` is found after the wait."""
     sizes = iter([0, 0, 5])
-    found: list[int] = []
     monkeypatch.setattr(disk_cache, "default_disk_bytes", lambda _folder: MIB)
-
-    def kept(_folder: Path, _block_bytes: int) -> int:
-        found.append(next(sizes) * MIB)
-        return found[-1]
-
-    monkeypatch.setattr(disk_cache, "kept_budget", kept)
+    monkeypatch.setattr(disk_cache, "kept_budget", lambda _folder, _block: next(sizes) * MIB)
     holder.name_holder(holder_at(settings.mountpoint))
     tier = open_disk_tier(replace(settings, cache_bytes=None), EndingClock(holder, 2))
     assert tier is not None
