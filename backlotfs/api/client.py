@@ -211,6 +211,11 @@ class ApiClient:
         self._counting = threading.Lock()
         self._calls: Counter[CallKind] = Counter()
 
+    @property
+    def has_cdn_host(self) -> bool:
+        """Whether there is a CDN host, which answers without a credit."""
+        return self._cdn is not None
+
     def count_calls(self) -> dict[CallKind, int]:
         """The number of calls since the start, by their kind."""
         with self._counting:

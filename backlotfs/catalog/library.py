@@ -114,8 +114,11 @@ class Presented:
         return self.library.rows.get(embed_code)
 
     def updated_at_s(self, embed_code: str) -> float | None:
-        """The record's ``updated_at`` (seconds since the epoch); None: it is not presented."""
-        row = self.row(embed_code)
+        """The record's ``updated_at`` (seconds since the epoch); None: it is not presented.
+
+        It does not wait for a listing that is `expected`.
+        """
+        row = self.current.rows.get(embed_code)
         return None if row is None else row.updated_at_s
 
 

@@ -96,7 +96,6 @@ class Replacement:
 
     def published(self, change: CatalogDelta) -> None:
         """Update all parts for the touched and deleted assets of a new listing."""
-        self._urls.check_saved(self._catalog.presented.updated_at_s)
         self._versions.published(change.probed)
         for row in change.removed:
             self._versions.forget(row)

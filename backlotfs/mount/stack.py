@@ -309,7 +309,7 @@ def build_stack(
         api,
         limiter,
         clock,
-        updated_at_s=presented.updated_at_s if account.cdn_url is not None else lambda _code: None,
+        updated_at_s=presented.updated_at_s,
         saved=saved_urls,
     )
     catalog = _open_catalog(settings, api, db, resolver, presented, clock, progress)

@@ -78,8 +78,8 @@ class UrlResolver:
         """Begin with the URLs of earlier mounts, if they were kept.
 
         :param limiter: paces the calls of ``api``.
-        :param updated_at_s: when the record of an asset was last touched, by the server's clock;
-            None: the CDN host is not to be asked about it.
+        :param updated_at_s: embed code to the ``updated_at`` of its presented record, seconds since
+            the epoch by the server's clock; None: no such record is presented. It must not wait.
         :param saved: keeps URLs over restarts.
         """
         self._api = api
@@ -181,32 +181,15 @@ class UrlResolver:
             self._saved.drop(embed_code, url)
 
     def invalidate_on_change(self, embed_code: str) -> None:
-        """Note that the record has changed: the URL in use may be that of the replaced object."""
+        """Note that the record has changed: the URL in use may be that of the replaced object.
+
+        Call it before the changed record is presented.
+        """
+        self._check_saved(embed_code)
         with self._lock:
             self._touched[embed_code] = self._touched.get(embed_code, 0) + 1
             if self._saved is not None:  # under the lock, so that a later URL is kept
                 self._saved.drop(embed_code)
-
-    def check_saved(self, updated_at_s: Callable[[str], float | None]) -> None:
-        """Forget the URLs of earlier mounts that are older than the last change of their records.
-
-        `invalidate_on_change` handles the changes that this mount sees. This handles those that
-        another mount saw, perhaps one that was killed before it dropped the URL. Each URL is
-        checked once, as soon as its record is presented.
-
-        :param updated_at_s: embed code to the record's ``updated_at``, seconds since the epoch by
-            the server's clock; None: no such record is presented.
-        """
-        with self._lock:
-            unchecked = list(self._unchecked.items())
-        for embed_code, as_of_s in unchecked:
-            changed_s = updated_at_s(embed_code)
-            if changed_s is None:
-                continue
-            with self._lock:
-                renewed = self._unchecked.pop(embed_code, None) is None
-            if not renewed and as_of_s < changed_s + CHANGE_MARGIN_S:
-                self.forget(embed_code)
 
     def put_if_absent(self, embed_code: str, source: Source) -> None:
         """Add a URL that came with another answer, if none is known."""
@@ -215,6 +198,7 @@ class UrlResolver:
             with self._lock:
                 if embed_code not in self._urls:
                     self._urls[embed_code] = source.url
+                    self._unchecked.pop(embed_code, None)
                     self._keep(embed_code, source, asked_at_s=now_s)
 
     def has_fresh(self, embed_code: str) -> bool:
@@ -229,9 +213,14 @@ class UrlResolver:
     def forget(self, embed_code: str) -> None:
         """Forget whatever URL is known, because the asset was replaced or deleted."""
         with self._lock:
-            self._urls.pop(embed_code, None)
-            if self._saved is not None:
-                self._saved.drop(embed_code)
+            self._forget(embed_code)
+
+    def _forget(self, embed_code: str) -> None:
+        """See `forget`. Call with the lock held."""
+        self._urls.pop(embed_code, None)
+        self._unchecked.pop(embed_code, None)
+        if self._saved is not None:
+            self._saved.drop(embed_code)
 
     def _keep(self, embed_code: str, source: Source, *, asked_at_s: float) -> None:
         """Keep a URL over a restart. Call with the lock held."""
@@ -244,7 +233,25 @@ class UrlResolver:
                 asked_at_s=asked_at_s,
             )
 
+    def _check_saved(self, embed_code: str) -> None:
+        """Forget the URL of an earlier mount if it is older than the last change of its record.
+
+        `invalidate_on_change` handles the changes that this mount sees. This handles those that
+        another mount saw, perhaps one that was killed before it dropped the URL. A URL is checked
+        once: before its first use after its record was presented.
+        """
+        if embed_code not in self._unchecked:
+            return
+        changed_s = self._updated_at_s(embed_code)
+        if changed_s is None:
+            return
+        with self._lock:
+            as_of_s = self._unchecked.pop(embed_code, None)  # None: checked or renewed meanwhile
+            if as_of_s is not None and as_of_s < changed_s + CHANGE_MARGIN_S:
+                self._forget(embed_code)
+
     def _usable(self, embed_code: str, *, current: bool) -> SignedUrl | None:
+        self._check_saved(embed_code)
         with self._lock:
             return None if current and embed_code in self._touched else self._urls.get(embed_code)
 
@@ -294,7 +301,7 @@ class UrlResolver:
 
     def _cdn_can_tell(self, embed_code: str) -> bool:
         """Whether no answer of the CDN host can be older than the record's last touch."""
-        updated_at_s = self._updated_at_s(embed_code)
+        updated_at_s = self._updated_at_s(embed_code) if self._api.has_cdn_host else None
         if updated_at_s is None or embed_code in self._no_cdn:
             return False
         if self._clock.monotonic() < self._no_cdn_until_s:

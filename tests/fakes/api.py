@@ -205,8 +205,14 @@ class NumberedApi(ApiClient):
         self.priorities: list[Priority] = []
         self.turns: list[Turn | None] = []
         self.limiter: ApiRateLimiter | None = None
+        self.has_cdn = True
         self.cdn_calls: list[str] = []
         self.cdn_answer: Source | Exception = RemoteUnavailable("no CDN host")
+
+    @property
+    def has_cdn_host(self) -> bool:
+        """As the test says."""
+        return self.has_cdn
 
     def get_source(
         self,

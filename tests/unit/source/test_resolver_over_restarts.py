@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,17 @@ class Mounts:
         self._path = folder / "urls" / "library.sqlite3"
 
     @contextmanager
-    def mount(self, *, touched_s: float | None = None) -> Iterator[UrlResolver]:
-        """The resolver of one mount; ``touched_s``: of all records, where there is a CDN host."""
+    def mount(
+        self, updated_at_s: Callable[[str], float | None] = lambda _code: None
+    ) -> Iterator[UrlResolver]:
+        """The resolver of one mount, with the times of the records that it presents."""
         saved = SavedUrls(self._path, self.clock)
         try:
             yield UrlResolver(
                 self.api,
                 ApiRateLimiter(self.clock),
                 self.clock,
-                updated_at_s=lambda _code: touched_s,
+                updated_at_s=updated_at_s,
                 saved=saved,
             )
         finally:
@@ -75,8 +77,7 @@ def test_the_servers_clock_counts(mounts: Mounts) -> None:
     with mounts.mount() as resolver:
         asked_s = mounts.clock.now() + 5000
         mounts.url(resolver)
-    with mounts.mount() as resolver:
-        resolver.check_saved(lambda _code: asked_s - CHANGE_MARGIN_S - 1)
+    with mounts.mount(lambda _code: asked_s - CHANGE_MARGIN_S - 1) as resolver:
         assert mounts.url(resolver) == "http://o/E1?n=1"
 
 
@@ -140,11 +141,11 @@ def test_a_record_that_changed_while_nobody_looked(
         mounts.url(resolver)
         mounts.url(resolver, "E2")
     mounts.clock.advance(1000)
-    with mounts.mount() as resolver:
-        resolver.check_saved({"E1": asked_s + after_s}.get)
+    records = {"E1": asked_s + after_s}
+    with mounts.mount(records.get) as resolver:
         assert resolver.has_fresh("E1") is used
         assert resolver.has_fresh("E2"), "not in the library that is presented, and no harm"
-        resolver.check_saved({"E1": asked_s + 5000, "E2": asked_s + 5000}.get)
+        records |= {"E1": asked_s + 5000, "E2": asked_s + 5000}
         assert resolver.has_fresh("E1") is used, "from now on changes are told by touched"
         assert not resolver.has_fresh("E2"), (
             "its record is new to this mount, so it was not touched"
@@ -153,15 +154,42 @@ def test_a_record_that_changed_while_nobody_looked(
         assert resolver.has_fresh("E1") is used
 
 
+def test_a_reader_goes_on_with_a_url_that_was_right_before_a_touch(mounts: Mounts) -> None:
+    """Also if nobody used it before the touch: its object is that of the version that is read."""
+    with mounts.mount() as resolver:
+        asked_s = mounts.clock.now()
+        mounts.url(resolver)
+    mounts.clock.advance(1000)
+    records = {"E1": asked_s - 500}
+    with mounts.mount(records.get) as resolver:
+        resolver.invalidate_on_change("E1")
+        records["E1"] = asked_s + 1000
+        assert mounts.url(resolver) == "http://o/E1?n=1"
+        assert mounts.url(resolver, current=True) == "http://o/E1?n=2"
+
+
+def test_a_url_that_came_with_a_listing_is_not_compared(mounts: Mounts) -> None:
+    """It took the place of one from an earlier mount, which had expired."""
+    with mounts.mount() as resolver:
+        asked_s = mounts.clock.now()
+        mounts.url(resolver)
+    mounts.clock.advance(3000)
+    records = dict.fromkeys(["E1"], asked_s + 2000)
+    with mounts.mount(records.get) as resolver:
+        mounts.clock.advance(600)
+        listed = SignedUrl("http://o/listed", mounts.clock.now() + 3600)
+        resolver.put_if_absent("E1", Source(listed, 5))
+        assert mounts.url(resolver, current=True) == "http://o/listed"
+
+
 def test_urls_of_the_cdn_host_are_kept_with_their_age(mounts: Mounts) -> None:
     """They tell what the source was so long ago."""
     asked_s = mounts.clock.now()
     mounts.api.cdn_answer = Source(SignedUrl("http://o/late", asked_s + 3600), 5)
-    with mounts.mount(touched_s=asked_s - 10_000) as resolver:
+    with mounts.mount(lambda _code: asked_s - 10_000) as resolver:
         assert mounts.url(resolver, "E1") == mounts.url(resolver, "E2") == "http://o/late"
     as_of_s = asked_s - CDN_MAX_AGE_S
-    with mounts.mount() as resolver:
-        changed = {"E1": as_of_s - CHANGE_MARGIN_S - 1, "E2": as_of_s - CHANGE_MARGIN_S + 1}
-        resolver.check_saved(changed.get)
+    changed = {"E1": as_of_s - CHANGE_MARGIN_S - 1, "E2": as_of_s - CHANGE_MARGIN_S + 1}
+    with mounts.mount(changed.get) as resolver:
         assert resolver.has_fresh("E1")
         assert not resolver.has_fresh("E2")

@@ -61,10 +61,13 @@ def test_the_cdn_host_is_not_asked_about_what_was_touched_lately(skew_s: float) 
     assert setup.api.calls == ["E1"]
 
 
-def test_without_a_cdn_host_it_is_not_asked() -> None:
-    """Where no time of a last touch is told, there is no CDN host."""
+@pytest.mark.parametrize("presented", [False, True])
+def test_it_is_not_asked(*, presented: bool) -> None:
+    """Where there is no CDN host; nor about an asset that is not presented."""
     setup = CdnSetup()
-    setup.updated_at_s.clear()
+    setup.api.has_cdn = not presented
+    if not presented:
+        setup.updated_at_s.clear()
     assert not setup.resolver.is_free("E1")
     assert setup.url() == "http://o/E1?n=1"
     assert setup.api.cdn_calls == []
