@@ -76,15 +76,31 @@ class BlockReader:
     def read(self, keys: Sequence[BlockKey], buffers: Sequence[memoryview]) -> list[int | None]:
         """Read blocks into the buffers; return their lengths, None for those not cached."""
         lengths: list[int | None] = [None] * len(keys)
+        moved = self._read_found(keys, buffers, lengths)
+        if moved:  # perhaps to a complete file, which was made meanwhile
+            found: list[int | None] = [None] * len(moved)
+            self._read_found([keys[at] for at in moved], [buffers[at] for at in moved], found)
+            for at, length in zip(moved, found, strict=True):
+                lengths[at] = length
+        return lengths
+
+    def _read_found(
+        self,
+        keys: Sequence[BlockKey],
+        buffers: Sequence[memoryview],
+        lengths: list[int | None],
+    ) -> list[int]:
+        """Read the blocks that are cached; return the indexes of those whose slot was reused."""
+        moved: list[int] = []
         with self._lock:
             hits, whole = self._look_up(keys, buffers)
         if hits:
             damaged = self._read(hits, buffers, lengths, self._files.read)
             if damaged:
-                self._drop(damaged)
+                moved = self._drop(damaged)
         for entry, ats in whole.values():
             self._read_complete(entry, keys, ats, buffers, lengths)
-        return lengths
+        return moved
 
     def lost(self, entry: CompleteFile) -> None:
         """Remove a complete file that is damaged or absent."""
@@ -186,17 +202,22 @@ class BlockReader:
                     failed.append(hit)
         return failed
 
-    def _drop(self, damaged: list[_Hit]) -> None:
-        """Free the slots of damaged blocks, except those that were reused meanwhile."""
-        dropped = 0
+    def _drop(self, damaged: list[_Hit]) -> list[int]:
+        """Free the slots of damaged blocks.
+
+        :returns: the indexes of the blocks whose slot was freed or reused while it was read.
+        """
+        moved: list[int] = []
         with self._lock:
             for hit in damaged:
                 if self._table.use(hit.place) == hit.use:
                     self._table.drop(hit.place)
-                    dropped += 1
-            self.damaged += dropped
-        if dropped:
+                    self.damaged += 1
+                else:
+                    moved.append(hit.at)
+        if len(moved) < len(damaged):
             events.CACHE_CORRUPTION.log(log, path=self._path)
+        return moved
 
 
 def _runs(

@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import pytest
 from backlotfs.cache.disk import complete_files
 from backlotfs.cache.disk.complete_files import file_name
 from backlotfs.cache.disk.pin_file import Pin
+from backlotfs.cache.disk.slab_files import SlabFiles
 from backlotfs.cache.disk.tier import DiskTier, kept_budget
 from tests.fakes.clocks import ManualClock
 from tests.fakes.workers import PATIENCE_S, in_threads, join_all
@@ -75,6 +76,27 @@ def test_a_complete_version_becomes_a_file(tmp_path: Path) -> None:
         assert tier._table.used_slots == 1
         assert not tier.put(key(1, *version), block_of(key(1, *version)))
         assert read(tier, key(2, *version)) == block_of(key(2, *version), 10)
+
+
+def test_a_read_that_began_before_the_file_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It finds the slots of the version freed when it reads them, and the bytes in the file."""
+    with tier_at(tmp_path / "t") as tier:
+        version = Pin("E1", f'"v1"/{3 * BLOCK}')
+        for number in range(2):
+            keep(tier, key(number, *version))
+        read_slots = SlabFiles.read
+
+        def late(files: SlabFiles, slot: int, into: Sequence[memoryview]) -> int:
+            monkeypatch.setattr(SlabFiles, "read", read_slots)
+            keep(tier, key(2, *version))
+            assert tier.drain_files()
+            return read_slots(files, slot, into)
+
+        monkeypatch.setattr(SlabFiles, "read", late)
+        assert read(tier, key(1, *version)) == block_of(key(1, *version))
+        assert tier.counts.damaged == 0
 
 
 def test_a_restart(tmp_path: Path) -> None:
