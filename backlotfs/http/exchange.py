@@ -27,8 +27,9 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.errors import MissingHeaderBodySeparatorDefect
+from types import MappingProxyType
 from typing import IO, Any, cast
 
 from backlotfs.config.time_limits import HEAD_TIMEOUT_S, WATCHDOG_S
@@ -276,17 +277,20 @@ class BoundedResponse(http.client.HTTPResponse):
         :raises UnclearBody: see there.
         """
         try:
-            super().begin()
-            while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
-                self.headers = self.msg = None  # type: ignore[assignment]  # as before the first
-                super().begin()
-            self._check_framing()
+            self._read_head()
         except (OSError, http.client.HTTPException):
             if self._exchange.over:  # our own shutdown may look like another error
                 self._exchange.check()
             raise
         self._exchange.check()  # a head that our own shutdown cut looks complete
         self._reader.in_head = False
+
+    def _read_head(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200 and self.status != http.client.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first
+            super().begin()
+        self._check_framing()
 
     def _check_framing(self) -> None:
         """Find out where the body ends, also if the library does not.
@@ -346,10 +350,58 @@ class BoundedResponse(http.client.HTTPResponse):
         return [value.strip() for value in values if value.strip()]
 
 
-class RangeResponse(BoundedResponse):
-    """A response whose body can be received straight into the caller's memory."""
+#: A head with a final status and a body. Each header is one line of printable ASCII.
+_USUAL_HEAD = re.compile(
+    rb"HTTP/1\.1 ((?!204|304)[2-5][0-9]{2})(?: [ -~]*)?\r\n"
+    rb"((?:[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t -~]*\r\n)+)\r\n"
+)
+_HEADER = re.compile("([^:]+):([^\r]*)\r\n")
+#: The place where a header's value continues in the next line (RFC 9112 §5.2).
+_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
 
+
+class RangeResponse(BoundedResponse):
+    """A response whose body can be received straight into the caller's memory.
+
+    :ivar fields: the headers, with names in lower case. Different values of one name are joined by
+        commas (RFC 9110 §5.3), so neither of two contradictory values is used. Blanks around a
+        value are removed, and the lines of a value are joined.
+    """
+
+    fields: Mapping[str, str] = MappingProxyType({})
     _bound_s = 0.0  # the present time limit of the socket for a wait
+
+    def _read_head(self) -> None:
+        # The library needs a quarter of all CPU time of a small GET to parse a head.
+        if self._read_usual_head():
+            return
+        super()._read_head()
+        values: dict[str, dict[str, None]] = {}
+        for name, value in self.getheaders():
+            value = _FOLD.sub(" ", value).strip(" \t")
+            values.setdefault(name.lower(), {})[value] = None
+        self.fields = {name: ", ".join(some) for name, some in values.items()}
+
+    def _read_usual_head(self) -> bool:
+        """Read a head that arrived as a whole and is in no way special; else read no byte."""
+        head = _USUAL_HEAD.match(self.fp.peek())
+        if head is None:
+            return False
+        lines = _HEADER.findall(head[2].decode("ascii"))
+        fields = {name.lower(): value.strip(" \t") for name, value in lines}
+        length = fields.get("content-length", "")
+        if (
+            len(fields) < len(lines)
+            or "transfer-encoding" in fields
+            or not _LENGTH.fullmatch(length)
+        ):
+            return False
+        self.fp.read(head.end())
+        self.fields = fields
+        self.status = int(head[1])
+        self.version, self.chunked, self.length = 11, False, int(length)
+        self.will_close = "close" in fields.get("connection", "").lower()
+        return True
 
     def fill(self, views: Sequence[memoryview], stall_s: float, deadline_s: float) -> int:
         """Receive the next bytes of the body into ``views``; return how many came.

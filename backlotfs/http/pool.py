@@ -25,7 +25,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import NamedTuple, cast
 from urllib.parse import urlsplit
@@ -60,8 +61,9 @@ from backlotfs.http.proxy_tunnel import ProxyFailed
 
 #: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
 IDLE_TIMEOUT_S = 45.0
-#: Idle connections kept per host; more are closed when they come back.
-IDLE_PER_HOST = 32
+#: Idle connections kept per host, as many as may be in use at once for the readers of one source;
+#: more are closed when they come back.
+IDLE_PER_HOST = 64
 #: Idle connections kept in all: an API may name a new host, or port, for each asset.
 IDLE_IN_ALL = 128
 
@@ -87,6 +89,7 @@ class _Idle(NamedTuple):
     connection: SourceConnection
 
 
+@functools.lru_cache(maxsize=256)  # the GETs of one source have the same URL
 def _split(url: str) -> _Target:
     """Split a URL without changing a byte of the part that is sent."""
     try:
@@ -113,17 +116,13 @@ def origin_of(url: str) -> Origin:
 
 #: Skipped bytes are received into the same memory of this size.
 _SKIP_BYTES = 256 * 1024
-#: The place where a header's value continues in the next line (RFC 9112 §5.2).
-_FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
 
 
 class RangeAnswer:
     """Status, headers and unread body of one GET. Close it, or use it as a context manager.
 
     :ivar host: host name, for messages.
-    :ivar headers: names in lower case. Different values of one name are joined by commas
-        (RFC 9110 §5.3), so neither of two contradictory values is used. Blanks around a value are
-        removed, and the lines of a value are joined.
+    :ivar headers: see `RangeResponse.fields`.
     :ivar received_bytes: bytes of the body that `read_into` received, without the skipped ones.
     :ivar skipped_s: how long it took to skip bytes.
     :ivar rested_s: how long the receiver paused on purpose; the receiver adds the pauses.
@@ -152,11 +151,7 @@ class RangeAnswer:
         self.skipped_s = 0.0
         self.rested_s = 0.0
         self.status: int = response.status
-        values: dict[str, dict[str, None]] = {}
-        for name, value in response.getheaders():
-            value = _FOLD.sub(" ", value).strip(" \t")
-            values.setdefault(name.lower(), {})[value] = None
-        self.headers: Mapping[str, str] = {name: ", ".join(some) for name, some in values.items()}
+        self.headers = response.fields
 
     def read(self, size: int) -> bytes:
         """Read exactly ``size`` bytes, or fewer at the end of the body, within `SMALL_BODY_S`.
@@ -247,9 +242,10 @@ class ConnectionPool:
         self._dialer = dialer
         self._breakers = breakers or Breakers(SystemClock())
         self._user_agent = user_agent
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards what follows; no system call is made under it
         self._closed = False
         self._idle: list[_Idle] = []  # the longest idle first
+        self._idle_of: Counter[Origin] = Counter()
 
     def get(
         self,
@@ -321,14 +317,14 @@ class ConnectionPool:
         now_s = time.monotonic()
         with self._lock:
             self._idle.append(_Idle(now_s, origin, connection))
+            self._idle_of[origin] += 1
             while self._idle and self._idle[0].since_s < now_s - IDLE_TIMEOUT_S:
-                surplus.append(self._idle.pop(0))
-            of_host = [idle for idle in self._idle if idle.origin == origin]
-            if len(of_host) > (0 if self._closed else IDLE_PER_HOST):
-                self._idle.remove(of_host[0])
-                surplus.append(of_host[0])
+                surplus.append(self._remove(0))
+            if self._idle_of[origin] > (0 if self._closed else IDLE_PER_HOST):
+                of_host = (at for at, idle in enumerate(self._idle) if idle.origin == origin)
+                surplus.append(self._remove(next(of_host)))
             elif len(self._idle) > IDLE_IN_ALL:
-                surplus.append(self._idle.pop(0))
+                surplus.append(self._remove(0))
         for old in surplus:
             old.connection.close()
 
@@ -337,6 +333,7 @@ class ConnectionPool:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            self._idle_of.clear()
         for each in idle:
             each.connection.close()
 
@@ -344,23 +341,30 @@ class ConnectionPool:
         self, origin: Origin, timeout_s: float, *, new: bool
     ) -> tuple[SourceConnection, bool]:
         """The connection to ``origin`` used last, or a new one; and whether it was kept alive."""
-        found, closed = None, []
         oldest_s = time.monotonic() - IDLE_TIMEOUT_S
-        with self._lock:
-            usable = [] if new else [idle for idle in self._idle if idle.origin == origin]
-            for idle in reversed(usable):
-                self._idle.remove(idle)
-                sock = idle.connection.sock
-                if idle.since_s >= oldest_s and sock is not None and is_silent(sock):
-                    found = idle.connection
-                    break
-                closed.append(idle)
-        for old in closed:
-            old.connection.close()
-        if found is not None:
-            bound_waits(found.sock, min(STALL_TIMEOUT_S, timeout_s))
-            return found, True
+        while not new and (idle := self._newest_idle(origin)) is not None:
+            connection = idle.connection
+            if idle.since_s >= oldest_s and connection.sock and is_silent(connection.sock):
+                bound_waits(connection.sock, min(STALL_TIMEOUT_S, timeout_s))
+                return connection, True
+            connection.close()
         return self._connect(origin, timeout_s, another=new), False
+
+    def _newest_idle(self, origin: Origin) -> _Idle | None:
+        """Take the idle connection to ``origin`` that was used last; None if there is none."""
+        with self._lock:
+            if not self._idle_of[origin]:
+                return None
+            newest_first = range(len(self._idle) - 1, -1, -1)
+            return self._remove(next(at for at in newest_first if self._idle[at].origin == origin))
+
+    def _remove(self, at: int) -> _Idle:
+        """Remove the idle connection at this index. The caller locks."""
+        idle = self._idle.pop(at)
+        self._idle_of[idle.origin] -= 1
+        if not self._idle_of[idle.origin]:
+            del self._idle_of[idle.origin]
+        return idle
 
     def _connect(self, origin: Origin, timeout_s: float, *, another: bool) -> SourceConnection:
         timeout = max(0.05, min(CONNECT_S, timeout_s))
