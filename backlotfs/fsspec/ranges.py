@@ -30,9 +30,9 @@ STREAM_WINDOW_BYTES, STREAM_PART = 64 * MIB, 4
 #: The largest gap between two parts that are one read: to fetch the bytes of the gap takes less
 #: time than another GET.
 NEAR_BYTES = 64 * 1024
-#: Parts are joined into reads of a `JOINED_PART`-th of all their bytes, within these limits: larger
-#: reads cost less, but several connections fetch more bytes in less time than one.
-LEAST_JOINED_BYTES, MOST_JOINED_BYTES, JOINED_PART = 1 * MIB, 2 * MIB, 16
+#: Parts are joined until a read has a `JOINED_PART`-th of all their bytes, within these limits:
+#: larger reads cost less, but several connections fetch more bytes in less time than one.
+LEAST_JOINED_BYTES, MOST_JOINED_BYTES, JOINED_PART = 1 * MIB, 2 * MIB, 32
 
 
 class Part(NamedTuple):
@@ -109,7 +109,8 @@ def _grouped(parts: Sequence[Part]) -> list[_Group]:
             now is None
             or now.version != part.version
             or start - now.stop > NEAR_BYTES
-            or max(stop, now.stop) - now.start > joined_bytes
+            or now.stop - now.start >= joined_bytes
+            or max(stop, now.stop) - now.start > STREAM_BYTES
         ):
             now = _Group(part.version, start, stop)
             groups.append(now)
