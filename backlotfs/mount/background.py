@@ -59,6 +59,8 @@ def run_in_background(
 ) -> Outcome:
     """Fork; the child does ``work``, the parent waits until the mount is ready or has failed.
 
+    SIGTERM and SIGINT end the mount that starts; else it would appear after the command has ended.
+
     :param work: calls its argument when the mount answers, and returns the result of the mount.
     :param said_when_ready: the line that the parent prints on success.
     :param progress: called in the parent with the number of assets listed so far.
@@ -66,18 +68,25 @@ def run_in_background(
     """
     _occupy_standard_streams()
     reading, writing = os.pipe()
+    # a SIGTERM that arrives now waits until there is a child to pass it to
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     child = os.fork()
     if child == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         os.close(reading)
         _child(work, said_when_ready, writing)
     os.close(writing)
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         with os.fdopen(reading, "rb") as pipe:
             while (report := pipe.readline()).startswith(_LISTED):
                 progress(int(report[len(_LISTED) :]))
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if not report:
         return {"code": 1, "line": "the mount ended before it was ready; see its log"}
     outcome: Outcome = json.loads(report)

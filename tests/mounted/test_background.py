@@ -126,6 +126,28 @@ def test_its_own_log_file_and_sigterm(
     assert unexpected(text, []) == []
 
 
+def test_a_mount_whose_command_is_ended_does_not_appear_later(
+    serve: Serve, mountpoint: Path, tmp_path: Path
+) -> None:
+    """``timeout --foreground`` and a service manager end the command, and not its process group."""
+    emulator = serve(REEL)
+    listing = emulator.faults.add(Fault.delay(60), route="assets", skip=1)
+    config = commands.write_config(tmp_path / "config.toml", emulator)
+    with (tmp_path / "said").open("w") as said:
+        mounting = commands.start(
+            *("mount", "--config", config, "--log-file", tmp_path / "log", mountpoint),
+            home=tmp_path,
+            log=said,
+        )
+        emulator.requests.wait_for(lambda _log: listing.hits > 0)
+        mounting.terminate()
+        assert mounting.wait(END_S) == 1
+    listing.release()
+    wait_until(lambda: not daemons_of(mountpoint), "the daemon's end", timeout_s=END_S)
+    assert not is_mounted(mountpoint)
+    assert "ended before it was ready" in (tmp_path / "said").read_text()
+
+
 def test_it_stays_in_the_group_of_who_mounts_until_it_answers(
     serve: Serve, mountpoint: Path, tmp_path: Path
 ) -> None:
