@@ -20,6 +20,7 @@ from backlotfs.http.dialer import Dialer
 from tests.conftest import Serve
 from tests.faults.conftest import Unmounted
 from tests.support.made_assets import MIB, video
+from tests.support.outage import take_down
 from tests.support.unmounted_library import UnmountedLibrary
 
 REEL = video("reel.mov", 40 * MIB)
@@ -77,7 +78,7 @@ def test_a_dead_source_host_is_not_hammered(
     library = unmounted(emulator)
     fh = library.open(REEL)
     dials = CountedDials(monkeypatch)
-    emulator.stop()
+    take_down(emulator)
     began = time.monotonic()
     for _ in range(5):
         assert read_all(library, fh) == [errno.EIO] * len(OFFSETS)
@@ -90,7 +91,7 @@ def test_reads_work_again_once_the_origin_is_back(serve: Serve, unmounted: Unmou
     emulator = serve(REEL)
     library = unmounted(emulator)
     fh = library.open(REEL)
-    emulator.stop()
+    take_down(emulator)
     read_all(library, fh)
     with pytest.raises(HostUnreachable):
         library.read(fh, 0, 1000)
@@ -123,7 +124,7 @@ def test_a_dead_api_is_not_hammered(
             tried.append(address)
         return connect(self, address)  # type: ignore[arg-type]
 
-    emulator.stop()
+    take_down(emulator)
     monkeypatch.setattr(socket.socket, "connect_ex", counting)
     began = time.monotonic()
     for asset in assets:

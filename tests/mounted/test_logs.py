@@ -23,6 +23,7 @@ from tests.support.expected_bytes import assert_same_bytes, current
 from tests.support.made_assets import MIB, video
 from tests.support.mount_log import parse_json, parse_log
 from tests.support.mounting import END_S, START_S, Mount, detach, is_mounted
+from tests.support.outage import take_down
 
 pytestmark = pytest.mark.mounted
 
@@ -75,7 +76,7 @@ class Story:
         self.signal(signal.SIGUSR1, "state")
         for times in (1, 2):
             self.signal(signal.SIGUSR2, "verbosity", times)
-        emulator.stop()
+        take_down(emulator)
         self.signal(signal.SIGHUP, "refresh-failed")
         mount.close()
         self.lines = parse_json(mount.log_text())

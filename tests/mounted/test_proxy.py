@@ -23,6 +23,7 @@ from tests.support.deadlines import wait_until
 from tests.support.expected_bytes import assert_same_bytes
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount
+from tests.support.outage import closed_port
 from tests.support.tls_front import TlsFront
 
 pytestmark = pytest.mark.mounted
@@ -191,17 +192,17 @@ def test_a_password_on_the_command_line_is_refused(
 
 def test_a_proxy_that_is_down_ends_the_mount(emulator: Emulator, tmp_path: Path) -> None:
     """With one line that names it; `doctor` says the same."""
-    with proxy_of(emulator) as proxy:
-        gone = str(proxy)
-    chosen = profile(tmp_path, emulator, f"http://{USERINFO}@{gone}")
-    place = tmp_path / "mnt"
-    place.mkdir()
-    done = commands.run("mount", *chosen, place, home=tmp_path)
-    assert done.returncode == 4
-    sentence = f"proxy {gone}: it refuses the connection"
-    assert sentence in done.stderr
-    assert "is its address right, and is it running?" in done.stderr
-    done = commands.run("doctor", *chosen, "--json", home=tmp_path)
+    with closed_port() as port:
+        gone = f"127.0.0.1:{port}"
+        chosen = profile(tmp_path, emulator, f"http://{USERINFO}@{gone}")
+        place = tmp_path / "mnt"
+        place.mkdir()
+        done = commands.run("mount", *chosen, place, home=tmp_path)
+        assert done.returncode == 4
+        sentence = f"proxy {gone}: it refuses the connection"
+        assert sentence in done.stderr
+        assert "is its address right, and is it running?" in done.stderr
+        done = commands.run("doctor", *chosen, "--json", home=tmp_path)
     assert done.returncode == 4
     finding = json.loads(done.stdout)["findings"][-1]
     assert (finding["check"], finding["detail"]) == ("proxy", sentence)

@@ -22,6 +22,7 @@ from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mount_log import parse_log
 from tests.support.mounting import Mount, is_mounted
+from tests.support.outage import closed_port
 
 pytestmark = pytest.mark.mounted
 
@@ -57,9 +58,8 @@ def wrong_secret(attempt: Attempt) -> None:
 
 
 def refused(attempt: Attempt) -> None:
-    closed = attempt.resources.enter_context(socket.socket())
-    closed.bind(("127.0.0.1", 0))  # bound, so nobody else's, and not listening
-    attempt.config["api_url"] = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    port = attempt.resources.enter_context(closed_port())
+    attempt.config["api_url"] = f"http://127.0.0.1:{port}"
 
 
 def unresolvable(attempt: Attempt) -> None:

@@ -17,6 +17,7 @@ from tests.conftest import MountIt, Serve
 from tests.support.deadlines import wait_until
 from tests.support.made_assets import video
 from tests.support.mounting import Mount
+from tests.support.outage import take_down
 
 #: What the name of an asset that only shows the end of a sync begins with.
 _SIGN = "sign-"
@@ -130,7 +131,7 @@ class KeptLibrary:
     def restart(self, **changes: Any) -> None:
         """Stop the server; serve the same assets on the same port, with other settings."""
         old = self.emulator
-        old.stop()
+        take_down(old)
         port = int(old.api_url.rpartition(":")[2])
         same = {"port": port, "api_key": old.api_key, "api_secret": old.api_secret}
         self._how = {**self._how, **same, **changes}

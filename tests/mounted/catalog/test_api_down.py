@@ -25,6 +25,7 @@ from tests.support.expected_bytes import assert_same_bytes
 from tests.support.long_runs import few_of
 from tests.support.made_assets import video
 from tests.support.mounting import Mount, is_mounted
+from tests.support.outage import take_down
 
 pytestmark = pytest.mark.mounted
 
@@ -45,7 +46,7 @@ def test_a_mount_while_it_is_down(kept: KeptLibrary) -> None:
     Once the API is back, a sync brings what is new, and status is content.
     """
     before = kept.fill()
-    kept.emulator.stop()
+    take_down(kept.emulator)
     mount = kept.mount()
     mount.expect_log(COMPLAINT)
     assert shown(mount) == before
@@ -79,7 +80,7 @@ def speechless(kept: KeptLibrary) -> None:
 
 def stopped(kept: KeptLibrary) -> None:
     """Nobody listens: connections are refused."""
-    kept.emulator.stop()
+    take_down(kept.emulator)
 
 
 @pytest.mark.parametrize("down", few_of([failing, speechless, stopped], speechless))
@@ -102,7 +103,7 @@ def test_it_goes_away_while_mounted(kept: KeptLibrary) -> None:
     before = shown(mount)
     assert_same_bytes(mount.file_of(ASSETS[0]), ASSETS[0])
     assert not status(mount)["stale"]
-    kept.emulator.stop()
+    take_down(kept.emulator)
     mount.process.send_signal(signal.SIGHUP)
     wait_until(lambda: bool(status(mount)["stale"]), "status to say so")
     assert shown(mount) == before

@@ -16,6 +16,7 @@ from tests.mounted.catalog.kept_library import KeptLibrary, api_calls
 from tests.support.expected_bytes import assert_pread
 from tests.support.made_assets import MIB, video
 from tests.support.mounting import Mount, held_open
+from tests.support.outage import take_down
 from tests.support.request_log import ended_requests
 
 pytestmark = pytest.mark.mounted
@@ -86,7 +87,7 @@ def test_a_dead_origin_fails_reads_in_time_and_is_used_again(kept: KeptLibrary) 
         # Without the kernel's read-ahead, whose failure it would ask for again.
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         assert_pread(descriptor, REEL, 0, 1000)
-        kept.emulator.stop()
+        take_down(kept.emulator)
         began = time.monotonic()
         with pytest.raises(OSError, match=r".") as caught:
             os.pread(descriptor, 1000, 6 * MIB)
