@@ -30,10 +30,11 @@ needed no more.
 Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetches run on a host at
 once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
 part of it (at least one fetch) and also the part that the others leave unused. Fetches that a
-reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part, or fewer
-after a refusal. If several queues could start a fetch, the queue from which the fewest bytes were
-started does. Fetches for files that are not open wait in a queue of their own, in the order in
-which the files are expected. They start when no other fetch can start.
+reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part, or after
+a refusal only as many as the host took before it refused. If several queues could start a fetch,
+the queue from which the fewest bytes were started does. Fetches for files that are not open wait in
+a queue of their own, in the order in which the files are expected. They start when no other fetch
+can start.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
 not counted in the limit of its host and in `PROCESS_WIDTH`, so its fetches take no place from the
@@ -155,9 +156,10 @@ class ConcurrencyController:
         return self._width
 
     @property
-    def ceiling(self) -> int:
-        """The largest width that may be tried; `MAX_WIDTH` if the host refused nothing lately."""
-        return self._ceiling
+    def urgent_extra(self) -> int:
+        """How many GETs may exceed the width if readers wait for them."""
+        refused_lately = self._ceiling < MAX_WIDTH
+        return max(0, self._ceiling - self._width) if refused_lately else URGENT_EXTRA
 
     def start_for(self, first_byte_s: float, now_s: float) -> None:
         """Set the first width by this latency; does nothing if the width is `placed`."""
@@ -345,7 +347,7 @@ class Host:
     @property
     def urgent_extra(self) -> int:
         """How many fetches that readers wait for may exceed the part of a source."""
-        return min(URGENT_EXTRA, self.controller.ceiling)
+        return self.controller.urgent_extra
 
     def learn(self, record: GetRecord, now_s: float) -> None:
         """Count a GET that has ended: one that this host answered, or that no host answered."""
