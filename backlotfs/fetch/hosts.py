@@ -30,11 +30,10 @@ needed no more.
 Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetches run on a host at
 once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
 part of it (at least one fetch) and also the part that the others leave unused. Fetches that a
-reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part, or after
-a refusal only as many as the host took before it refused. If several queues could start a fetch,
-the queue from which the fewest bytes were started does. Fetches for files that are not open wait in
-a queue of their own, in the order in which the files are expected. They start when no other fetch
-can start.
+reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part. If
+several queues could start a fetch, the queue from which the fewest bytes were started does. Fetches
+for files that are not open wait in a queue of their own, in the order in which the files are
+expected. They start when no other fetch can start.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
 not counted in the limit of its host and in `PROCESS_WIDTH`, so its fetches take no place from the
@@ -106,9 +105,8 @@ REMEMBERED_SOURCES = 4096
 #: Number of hosts that are remembered; each takes a few kilobytes.
 REMEMBERED_HOSTS = 16
 
-#: Fetches that readers wait for may exceed the part of their source by this number. (Many small
-#: reads at once depend on the latency only; clients of object stores use 50 to 100 connections.)
-URGENT_EXTRA = 32
+#: Fetches that readers wait for may exceed the part of their source by this number.
+URGENT_EXTRA = 8
 #: A source with a running fetch starts no prefetch while so many fetches run, because more only
 #: cost memory and thread switches.
 PROCESS_WIDTH = 64
@@ -154,12 +152,6 @@ class ConcurrencyController:
     def width(self) -> int:
         """How many GETs may run at once."""
         return self._width
-
-    @property
-    def urgent_extra(self) -> int:
-        """How many GETs may exceed the width if readers wait for them."""
-        refused_lately = self._ceiling < MAX_WIDTH
-        return max(0, self._ceiling - self._width) if refused_lately else URGENT_EXTRA
 
     def start_for(self, first_byte_s: float, now_s: float) -> None:
         """Set the first width by this latency; does nothing if the width is `placed`."""
@@ -343,11 +335,6 @@ class Host:
     def concurrency_limit(self) -> int:
         """The number of GETs that may run on the host at once. It may change at any time."""
         return self.controller.width
-
-    @property
-    def urgent_extra(self) -> int:
-        """How many fetches that readers wait for may exceed the part of a source."""
-        return self.controller.urgent_extra
 
     def learn(self, record: GetRecord, now_s: float) -> None:
         """Count a GET that has ended: one that this host answered, or that no host answered."""
@@ -699,7 +686,7 @@ class FetchScheduler:
         limit = queue.host.concurrency_limit
         part = max(1, limit // max(1, moving.queues[queue.host]))
         if queue.urgent:
-            return queue.running < part + queue.host.urgent_extra
+            return queue.running < part + URGENT_EXTRA
         if queue.running and moving.running.total() >= PROCESS_WIDTH:
             return False
         spare = embed_code not in moving.stalled and moving.running[queue.host] < limit

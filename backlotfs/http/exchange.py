@@ -363,9 +363,10 @@ _FOLD = re.compile(r"[ \t]*\r?\n[ \t]+")
 class RangeResponse(BoundedResponse):
     """A response whose body can be received straight into the caller's memory.
 
-    :ivar fields: the headers, with names in lower case. Different values of one name are joined by
-        commas (RFC 9110 §5.3), so neither of two contradictory values is used. Blanks around a
-        value are removed, and the lines of a value are joined.
+    :ivar fields: the headers, to be used instead of ``headers`` and `getheader`, with names in
+        lower case. Different values of one name are joined by commas (RFC 9110 §5.3), so neither of
+        two contradictory values is used. Blanks around a value are removed, and the lines of a
+        value are joined.
     """
 
     fields: Mapping[str, str] = MappingProxyType({})

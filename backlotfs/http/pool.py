@@ -61,8 +61,7 @@ from backlotfs.http.proxy_tunnel import ProxyFailed
 
 #: Idle connections older than this are closed instead of used: most servers drop them after 60 s.
 IDLE_TIMEOUT_S = 45.0
-#: Idle connections kept per host, as many as may be in use at once for the readers of one source;
-#: more are closed when they come back.
+#: Idle connections kept per host; more are closed when they come back.
 IDLE_PER_HOST = 64
 #: Idle connections kept in all: an API may name a new host, or port, for each asset.
 IDLE_IN_ALL = 128
@@ -242,7 +241,7 @@ class ConnectionPool:
         self._dialer = dialer
         self._breakers = breakers or Breakers(SystemClock())
         self._user_agent = user_agent
-        self._lock = threading.Lock()  # guards what follows; no system call is made under it
+        self._lock = threading.Lock()  # guards what follows
         self._closed = False
         self._idle: list[_Idle] = []  # the longest idle first
         self._idle_of: Counter[Origin] = Counter()

@@ -60,6 +60,7 @@ def run_in_background(
     """Fork; the child does ``work``, the parent waits until the mount is ready or has failed.
 
     SIGTERM and SIGINT end the mount that starts; else it would appear after the command has ended.
+    A second SIGTERM ends the parent at once.
 
     :param work: calls its argument when the mount answers, and returns the result of the mount.
     :param said_when_ready: the line that the parent prints on success.
@@ -68,17 +69,26 @@ def run_in_background(
     """
     _occupy_standard_streams()
     reading, writing = os.pipe()
-    # a SIGTERM that arrives now waits until there is a child to pass it to
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    child = os.fork()
+    # a signal that arrives now waits until there is a child to pass it to
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    try:
+        child = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
     if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(reading)
         _child(work, said_when_ready, writing)
     os.close(writing)
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+
+    def end_child(*_: object) -> None:
+        os.kill(child, signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGTERM, end_child)
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with os.fdopen(reading, "rb") as pipe:
             while (report := pipe.readline()).startswith(_LISTED):
                 progress(int(report[len(_LISTED) :]))
@@ -86,7 +96,7 @@ def run_in_background(
         os.kill(child, signal.SIGTERM)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     if not report:
         return {"code": 1, "line": "the mount ended before it was ready; see its log"}
     outcome: Outcome = json.loads(report)

@@ -194,6 +194,7 @@ class UrlResolver:
     def put_if_absent(self, embed_code: str, source: Source) -> None:
         """Add a URL that came with another answer, if none is known."""
         if source.url is not None:
+            self._check_saved(embed_code)
             now_s = self._clock.now()
             with self._lock:
                 if embed_code not in self._urls:

@@ -90,7 +90,7 @@ class BlockReader:
         buffers: Sequence[memoryview],
         lengths: list[int | None],
     ) -> list[int]:
-        """Read the blocks that are cached; return the indexes of those whose slot was reused."""
+        """Read the blocks that are cached; return the indexes of those whose slot was freed."""
         moved: list[int] = []
         with self._lock:
             hits, whole = self._look_up(keys, buffers)
@@ -205,7 +205,7 @@ class BlockReader:
     def _drop(self, damaged: list[_Hit]) -> list[int]:
         """Free the slots of damaged blocks.
 
-        :returns: the indexes of the blocks whose slot was freed or reused while it was read.
+        :returns: the indexes of the blocks whose slot was freed, and perhaps reused, meanwhile.
         """
         moved: list[int] = []
         with self._lock:

@@ -15,7 +15,6 @@ from backlotfs.fetch.hosts import (
     FetchScheduler,
     Host,
 )
-from backlotfs.source.signed_get import GetRecord, Outcome
 from tests.fakes.clocks import ManualClock
 from tests.fakes.sources import OneHost
 from tests.fakes.workers import HeldWorkers
@@ -128,29 +127,8 @@ def test_readers_exceed_the_limit() -> None:
     """Fetches that readers wait for start where prefetches may not, up to a number."""
     queues = Queues(a=2)
     queues.submit("a1", 10)
-    queues.submit("a1", 50, urgent=True)
+    queues.submit("a1", 20, urgent=True)
     assert queues.running("a1") == 2 + URGENT_EXTRA
-
-
-def test_readers_exceed_the_limit_less_after_a_refusal() -> None:
-    """The host would refuse them again."""
-    queues = Queues(a=2)
-    controller = queues.hosts["a"].controller
-    for _ in range(6):
-        controller.began(0.0)
-    refused = GetRecord(
-        host="h",
-        embed_code="a1",
-        new_connection=False,
-        started_s=0.0,
-        first_byte_s=0.01,
-        seconds=0.01,
-        received_bytes=0,
-        outcome=Outcome.OVERLOADED,
-    )
-    controller.ended(refused, 0.01)
-    queues.submit("a1", 50, urgent=True)
-    assert 2 <= queues.running("a1") < 6
 
 
 def test_readers_before_prefetches() -> None:

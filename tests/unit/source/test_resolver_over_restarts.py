@@ -168,15 +168,16 @@ def test_a_reader_goes_on_with_a_url_that_was_right_before_a_touch(mounts: Mount
         assert mounts.url(resolver, current=True) == "http://o/E1?n=2"
 
 
-def test_a_url_that_came_with_a_listing_is_not_compared(mounts: Mounts) -> None:
-    """It took the place of one from an earlier mount, which had expired."""
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_url_that_came_with_a_listing_is_not_compared(mounts: Mounts, *, expired: bool) -> None:
+    """It takes the place of one from an earlier mount that has expired, or is too old."""
     with mounts.mount() as resolver:
         asked_s = mounts.clock.now()
         mounts.url(resolver)
     mounts.clock.advance(3000)
     records = dict.fromkeys(["E1"], asked_s + 2000)
     with mounts.mount(records.get) as resolver:
-        mounts.clock.advance(600)
+        mounts.clock.advance(600 if expired else 0)
         listed = SignedUrl("http://o/listed", mounts.clock.now() + 3600)
         resolver.put_if_absent("E1", Source(listed, 5))
         assert mounts.url(resolver, current=True) == "http://o/listed"
