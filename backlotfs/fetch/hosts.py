@@ -21,8 +21,9 @@ that ran at once. (Bytes divided by time would depend on when the last large GET
    that succeeds, the next one follows at once. A trial that fails changes the direction, and
    doubles the number of rounds before the next.
 4. If the host answers 429 or 503, or cuts several connections, reduce the width at once to three
-   quarters of the GETs that ran. GETs that began before the reduction change the width no more. For
-   a while the width stays below the one that was refused. This time is doubled after each refusal.
+   quarters of the GETs that ran, if that is less. GETs that began before the reduction change the
+   width no more. For a while the width stays below the one that was refused. This time is doubled
+   after each refusal.
 
 A round in which clearly fewer GETs ran than the width allows changes nothing, because its readers
 needed no more.
@@ -30,10 +31,10 @@ needed no more.
 Which fetch is next. Each source has a queue in `FetchScheduler`. As many fetches run on a host at
 once as its concurrency limit allows. The sources on a host share the limit: each may use an equal
 part of it (at least one fetch) and also the part that the others leave unused. Fetches that a
-reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part. If
-several queues could start a fetch, the queue from which the fewest bytes were started does. Fetches
-for files that are not open wait in a queue of their own, in the order in which the files are
-expected. They start when no other fetch can start.
+reader waits for go first, and each source may run `URGENT_EXTRA` of them beyond its part, but none
+for a while after a refusal. If several queues could start a fetch, the queue from which the fewest
+bytes were started does. Fetches for files that are not open wait in a queue of their own, in the
+order in which the files are expected. They start when no other fetch can start.
 
 A stalled source never stops another. A queue in which no fetch has ended for `STALLED_AFTER_S` is
 not counted in the limit of its host and in `PROCESS_WIDTH`, so its fetches take no place from the
@@ -70,9 +71,9 @@ BLIND_START_WIDTH = 8
 ROUND_S = 0.05
 #: A round can change the width if at least this share of the width ran at once.
 SATURATED = 0.75
-#: A round can change the width if at most this many times the width ran at once. More GETs run if
-#: readers exceed the limit, or if GETs began under a larger width.
-CROWDED = 1.5
+#: A round can change the width if fewer than this many times the width ran at once. More GETs run
+#: if readers exceed the limit, or if GETs began under a larger width.
+CROWDED = 2.0
 #: If the width grows by the factor 1 + g, the throughput must grow by the factor 1 + WORTH * g, and
 #: by `NOTICEABLE` in any case.
 WORTH = 0.3
@@ -83,7 +84,7 @@ FREE = 0.03
 FADE = 0.003
 #: Rounds without a change before a trial: at first, and at most.
 FIRST_REST, LONGEST_REST = 3, 48
-#: After a refusal the width is this share of the number of GETs that ran, counted up to the width.
+#: After a refusal the width is at most this share of the number of GETs that ran.
 CUT_TO = 0.75
 #: Connections cut within one round that count as a refusal.
 CUTS = 3
@@ -106,7 +107,7 @@ REMEMBERED_SOURCES = 4096
 REMEMBERED_HOSTS = 16
 
 #: Fetches that readers wait for may exceed the part of their source by this number.
-URGENT_EXTRA = 8
+URGENT_EXTRA = 16
 #: A source with a running fetch starts no prefetch while so many fetches run, because more only
 #: cost memory and thread switches.
 PROCESS_WIDTH = 64
@@ -152,6 +153,10 @@ class ConcurrencyController:
     def width(self) -> int:
         """How many GETs may run at once."""
         return self._width
+
+    def urgent_extra(self, now_s: float) -> int:
+        """How many fetches that readers wait for may exceed the part of their source."""
+        return 0 if now_s < self._ceiling_until_s else URGENT_EXTRA
 
     def start_for(self, first_byte_s: float, now_s: float) -> None:
         """Set the first width by this latency; does nothing if the width is `placed`."""
@@ -201,7 +206,7 @@ class ConcurrencyController:
     def _end_round(self, now_s: float, lasted_s: float) -> float:
         load = self._round.load_s / lasted_s
         throughput = load * self._round.received_bytes / max(self._round.get_s, 1e-9)
-        if SATURATED * self._width <= load <= CROWDED * self._width:
+        if SATURATED * self._width <= load < CROWDED * self._width:
             self.placed = True
             self._judge(throughput, now_s)
         self._round = _Round(now_s, counted_to_s=now_s)
@@ -255,11 +260,11 @@ class ConcurrencyController:
 
     def _refused(self, now_s: float) -> None:
         """Reduce the width, because the host refused the GETs that ran together with this one."""
-        load = max(MIN_WIDTH, min(self._width, self._under_way + 1))
-        self._ceiling = max(MIN_WIDTH, load - 1)
+        load = max(MIN_WIDTH, self._under_way + 1)
+        self._ceiling = max(MIN_WIDTH, min(MAX_WIDTH, load - 1))
         self._ceiling_until_s = now_s + self._ceiling_length_s
         self._ceiling_length_s = min(LONGEST_CEILING_S, 2 * self._ceiling_length_s)
-        self._width = max(MIN_WIDTH, int(load * CUT_TO))
+        self._width = max(MIN_WIDTH, min(self._width, int(load * CUT_TO)))
         self.placed = True
         self._ramping = False
         self._before = None
@@ -313,7 +318,7 @@ class Load:
 
 
 class Host:
-    """One source host. Guarded by the registry's lock, except `concurrency_limit`.
+    """One source host. Guarded by the registry's lock, except the limits of GETs.
 
     The speed is measured by the GETs that the host answered. Latencies and rates are quantiles of
     the last `SAMPLES_KEPT` samples. The total throughput of all connections cannot be measured by a
@@ -335,6 +340,10 @@ class Host:
     def concurrency_limit(self) -> int:
         """The number of GETs that may run on the host at once. It may change at any time."""
         return self.controller.width
+
+    def urgent_extra(self, now_s: float) -> int:
+        """See `ConcurrencyController.urgent_extra`."""
+        return self.controller.urgent_extra(now_s)
 
     def learn(self, record: GetRecord, now_s: float) -> None:
         """Count a GET that has ended: one that this host answered, or that no host answered."""
@@ -554,11 +563,13 @@ class _Moving(NamedTuple):
     :ivar queues: the number of queues of each host.
     :ivar running: the number of running fetches of each host.
     :ivar stalled: the embed codes of the stalled queues.
+    :ivar now_s: when they were counted.
     """
 
     queues: Counter[Host]
     running: Counter[Host]
     stalled: set[str]
+    now_s: float
 
 
 class FetchScheduler:
@@ -570,7 +581,7 @@ class FetchScheduler:
         host_of: Callable[[str], Host],
         clock: Clock,
         *,
-        max_jobs: int = 192,
+        max_jobs: int = 256,
     ) -> None:
         """Start nothing yet.
 
@@ -640,7 +651,7 @@ class FetchScheduler:
         if not self._waiting and not self._before_open:
             return jobs
         now_s = self._clock.monotonic()
-        moving = _Moving(Counter(), Counter(), set())
+        moving = _Moving(Counter(), Counter(), set(), now_s)
         for embed_code, queue in self._queues.items():
             if queue.running and now_s - queue.last_progress_s >= STALLED_AFTER_S:
                 moving.stalled.add(embed_code)
@@ -686,7 +697,7 @@ class FetchScheduler:
         limit = queue.host.concurrency_limit
         part = max(1, limit // max(1, moving.queues[queue.host]))
         if queue.urgent:
-            return queue.running < part + URGENT_EXTRA
+            return queue.running < part + queue.host.urgent_extra(moving.now_s)
         if queue.running and moving.running.total() >= PROCESS_WIDTH:
             return False
         spare = embed_code not in moving.stalled and moving.running[queue.host] < limit

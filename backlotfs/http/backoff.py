@@ -84,10 +84,15 @@ class Backoff:
     doing: str
     random: Callable[[], float] = random_module.SystemRandom().random
     _failures: int = field(default=0, init=False)
+    _excused: int = field(default=0, init=False)
 
     def progressed(self) -> None:
         """Reset the number of failures: only failures without progress between them add up."""
-        self._failures = 0
+        self._failures = self._excused = 0
+
+    def excuse(self) -> None:
+        """Do not count the failure of this attempt; the delay after it grows all the same."""
+        self._excused += 1
 
     def run(self, attempt: Callable[[], T], *, but_not: tuple[type[BacklotError], ...] = ()) -> T:
         """Call ``attempt`` until it returns, or raises an error that another attempt cannot cure.
@@ -115,6 +120,7 @@ class Backoff:
         the pause would not end before the deadline, ``error`` is raised at once.
         """
         self._failures += 1
+        max_failures = self.policy.max_attempts + self._excused
         # if the deadline ended the attempt, the error is that of the deadline, not of the host
         self.deadline.check(f"{self.doing} ({error})")
         left_s = self.deadline.remaining_s()
@@ -122,14 +128,14 @@ class Backoff:
         if asked_s >= left_s and not isinstance(error, HostUnreachable):
             raise DeadlineExceeded(f"{error}, and asks for a pause of {asked_s:.0f} s")
         pause_s = max(0.0, asked_s) + self.policy.delay_s(self._failures, self.random())
-        if self._failures >= self.policy.max_attempts or pause_s >= left_s:
+        if self._failures >= max_failures or pause_s >= left_s:
             raise error
         _LOG.debug(
             "%s: trying again in %.2f s (attempt %d of %d failed: %s)",
             self.doing,
             pause_s,
             self._failures,
-            self.policy.max_attempts,
+            max_failures,
             error,
         )
         self.clock.sleep(pause_s)

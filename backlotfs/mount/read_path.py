@@ -46,7 +46,7 @@ BLOCK_BYTES = 64 * 1024
 #: Blocks that were read whole may use only this part of the memory (1/8): the kernel caches them.
 CONSUMED_PART = 8
 #: Threads for transfers. There are many, so that stalled sources do not block the others.
-TRANSFER_THREADS = 192
+TRANSFER_THREADS = 256
 #: Further threads for transfers of sources whose URLs wait for API credits.
 URL_WAITERS = 512
 #: Memory of one step of warming: this, or this part (1/32) of the memory if that is less.

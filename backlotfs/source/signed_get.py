@@ -13,7 +13,9 @@ Theory of operation. A URL is resolved, a GET is sent, and the head of the answe
 412; 400 other and 501    asked again without ``If-Match``: the caller compares the versions; a
 to ``If-Match``           host that then sends the bytes gets no ``If-Match`` any more
 408, 425, 429, 500, 502,  tried again after a backoff, as long as attempts and time are left; not
-503, 504                  before ``Retry-After``, and not at all if that is after the deadline
+503, 504                  before ``Retry-After``, and not at all if that is after the deadline; a
+                          429 or 503 of a host that meanwhile sent bytes for another GET is no
+                          attempt, because the host only limits how many it answers at once
 301, 302, 303, 307, 308   followed if `RedirectChain` allows it, else its error is raised
 anything else             `InvalidRangeResponse`
 ========================  ==========================================================
@@ -224,6 +226,7 @@ class SignedGet:
         self.meter = meter
         self.shares = shares
         self.without_if_match: set[str] = set()  # hosts and ports that refuse their own ETags
+        self.served_at_s: dict[str, float] = {}  # when each host last answered a GET whole
 
     def read(self, embed_code: str, reading: Reading[T], deadline: Deadline) -> T:
         """Make a GET of the bytes that ``reading`` wants; return what it makes of the answer.
@@ -251,6 +254,7 @@ class _Operation(Generic[T]):
     _expired: int = 0
     _refused: int = 0
     _redirects: RedirectChain | None = None
+    _refused_at_s: float | None = None  # the last 429 or 503, at first the start
     _target: str = ""  # the URL of the last GET
     _sent_if_match: bool = False
     _refusing: set[str] = field(default_factory=set)  # hosts that refused `If-Match`
@@ -279,6 +283,8 @@ class _Operation(Generic[T]):
         outcome: Outcome | None = None
         reached_before = reading.reached
         started_s = owner.clock.monotonic()
+        if self._refused_at_s is None:
+            self._refused_at_s = started_s
         owner.meter.began(self._embed_code, started_s)
         try:
             if_match = reading.if_match
@@ -307,6 +313,9 @@ class _Operation(Generic[T]):
                         f"{error}"
                     ) from None
                 outcome = Outcome.WHOLE
+                if len(owner.served_at_s) >= MOST_HOSTS:
+                    owner.served_at_s.clear()
+                owner.served_at_s[answer.host] = owner.clock.monotonic()
                 if self._refusing and len(owner.without_if_match) < MOST_HOSTS:
                     # they refused wrongly: the version is the right one
                     owner.without_if_match.update(self._refusing)
@@ -365,6 +374,11 @@ class _Operation(Generic[T]):
             raise SourceGone(f"the source of {self._embed_code} is gone ({answer.status})")
 
     def _in_trouble(self, answer: RangeAnswer, _url: SignedUrl) -> None:
+        if answer.status in OVERLOADED_STATUSES:
+            served_at_s = self._owner.served_at_s.get(answer.host)
+            since_s, self._refused_at_s = self._refused_at_s, self._owner.clock.monotonic()
+            if served_at_s is not None and since_s is not None and served_at_s > since_s:
+                self._backoff.excuse()
         small_body(answer, ERROR_BODY_BYTES)
         date_s = http_date_s(answer.headers.get("date"))  # `Retry-After` is by the host's clock
         here_s = self._owner.clock.now() if date_s is None else date_s

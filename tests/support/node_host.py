@@ -13,6 +13,8 @@ from email.utils import formatdate
 
 #: Monday, 7 October 2013: long ago.
 OLD_S = 1_381_143_240
+#: How long an answer takes if a host has only so many places.
+ANSWER_S = 0.02
 
 
 def http_date(seconds: float) -> str:
@@ -70,16 +72,20 @@ class NodeHost:
     """Serves ranges of the nodes' data at any path, on a loopback address.
 
     :ivar choose: which node answers, by the number of the request and of the connection.
-    :ivar asked: ``If-Match`` of each request.
+    :ivar places: how many requests are answered at once, each after `ANSWER_S`; the others get 503.
+        None: all at once.
+    :ivar asked: ``If-Match`` of each request. :ivar refused: how many requests got 503.
     """
 
     choose: Choice
+    places: int | None = None
     asked: list[str | None] = field(default_factory=list)
+    refused: int = 0
 
     def __post_init__(self) -> None:
         host = self
         self._lock = threading.Lock()
-        self._connections = 0
+        self._connections = self._taken = 0
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -119,9 +125,24 @@ class NodeHost:
 
     def _answer(self, handler: http.server.BaseHTTPRequestHandler, connection: int) -> None:
         with self._lock:
+            if self._taken == self.places:
+                self.refused += 1
+                _send(handler, 503, [], b"")
+                return
+            self._taken += 1
             node = self.choose(len(self.asked), connection)
             if_match = handler.headers["If-Match"]
             self.asked.append(if_match)
+        try:
+            if self.places is not None:
+                time.sleep(ANSWER_S)
+            self._answer_as(node, handler)
+        finally:
+            with self._lock:
+                self._taken -= 1
+
+    def _answer_as(self, node: Node, handler: http.server.BaseHTTPRequestHandler) -> None:
+        if_match = handler.headers["If-Match"]
         first, last = (int(at) for at in handler.headers["Range"].partition("=")[2].split("-"))
         size = len(node.data)
         head: list[tuple[str, str]] = [("ETag", etag) for etag in node.etags]

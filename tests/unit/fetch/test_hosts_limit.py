@@ -10,6 +10,7 @@ from backlotfs.fetch.hosts import (
     CEILING_S,
     FAR_START_WIDTH,
     MIN_WIDTH,
+    URGENT_EXTRA,
     ConcurrencyController,
 )
 from backlotfs.source.signed_get import GetRecord, Outcome
@@ -110,6 +111,19 @@ def test_refusals_on_and_on() -> None:
     for _ in range(12):
         gets.round(gets.controller.width, outcome=Outcome.OVERLOADED)
     assert gets.controller.width == MIN_WIDTH
+
+
+def test_a_refusal_of_more_than_the_width() -> None:
+    """Readers exceeded the width: it is not reduced below what may have been too many."""
+    gets = Gets()
+    gets.controller.start_for(0.03, gets.now_s)
+    assert gets.controller.urgent_extra(gets.now_s) == URGENT_EXTRA
+    gets.round(2 * FAR_START_WIDTH, outcome=Outcome.OVERLOADED)
+    assert gets.controller.width == FAR_START_WIDTH
+    assert gets.controller.urgent_extra(gets.now_s) == 0
+    gets.round(FAR_START_WIDTH)
+    assert gets.controller.urgent_extra(gets.now_s) == 0
+    assert gets.controller.urgent_extra(gets.now_s + CEILING_S) == URGENT_EXTRA
 
 
 def test_a_ceiling_is_lifted() -> None:

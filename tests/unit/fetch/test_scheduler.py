@@ -15,6 +15,7 @@ from backlotfs.fetch.hosts import (
     FetchScheduler,
     Host,
 )
+from backlotfs.source.signed_get import GetRecord, Outcome
 from tests.fakes.clocks import ManualClock
 from tests.fakes.sources import OneHost
 from tests.fakes.workers import HeldWorkers
@@ -129,6 +130,18 @@ def test_readers_exceed_the_limit() -> None:
     queues.submit("a1", 10)
     queues.submit("a1", 20, urgent=True)
     assert queues.running("a1") == 2 + URGENT_EXTRA
+
+
+def test_readers_keep_to_the_limit_of_a_host_that_refused() -> None:
+    """Beside the first fetch of each source, which waits for no other."""
+    queues = Queues(a=2)
+    controller = queues.hosts["a"].controller
+    now_s = queues.clock.monotonic()
+    controller.began(now_s)
+    controller.ended(GetRecord("a", "a0", False, now_s, 0.1, 0.1, 0, Outcome.OVERLOADED), now_s)
+    queues.submit("a1", 20, urgent=True)
+    queues.submit("a2", 1, urgent=True)
+    assert (queues.running("a1"), queues.running("a2")) == (2, 1)
 
 
 def test_readers_before_prefetches() -> None:

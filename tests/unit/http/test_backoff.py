@@ -199,6 +199,24 @@ def test_only_failures_without_progress_add_up() -> None:
     assert clock.slept_s == [1] * 20
 
 
+def test_an_excused_failure_is_no_attempt() -> None:
+    """The others add up, and the delay grows with each of them."""
+    clock = ManualClock()
+    policy = RetryPolicy(max_attempts=2, first_delay_s=1.0, jitter=0.0)
+    backoff = Backoff(policy, Deadline(600, clock), clock, "asking h")
+    attempts = Attempts(clock, *[RemoteUnavailable("busy")] * 9)
+
+    def attempt() -> str:
+        if attempts.count < 4:
+            backoff.excuse()
+        return attempts()
+
+    with pytest.raises(RemoteUnavailable):
+        backoff.run(attempt)
+    assert clock.slept_s == [1, 2, 4, 8, 8]
+    assert attempts.count == 6
+
+
 def test_errors_that_the_caller_deals_with() -> None:
     """They are raised at once though they are transient."""
     clock = ManualClock()

@@ -24,7 +24,16 @@ from backlotfs.http.pool import RangeAnswer
 from backlotfs.source.host_shares import HostShares, Place
 from backlotfs.source.signed_get import MAX_EXPIRED, MAX_REDIRECTS, GetRecord, Outcome, SignedGet
 from tests.fakes.clocks import ManualClock
-from tests.fakes.source_host import DENIED, EXPIRED, ORIGIN, ScriptedAnswer, Source, Step, partial
+from tests.fakes.source_host import (
+    DENIED,
+    EXPIRED,
+    ORIGIN,
+    Asked,
+    ScriptedAnswer,
+    Source,
+    Step,
+    partial,
+)
 
 WANTED = ByteRange(0, 4)
 FINE = partial(WANTED, 4, b"abcd")
@@ -190,6 +199,29 @@ def test_attempts_spent_keep_the_status() -> None:
     with pytest.raises(RemoteUnavailable, match="answers 503 for E1") as caught:
         got(source.signed_get, source.deadline())
     assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_host_that_answers_others_has_only_few_places(status: int) -> None:
+    """It may refuse as often as there is time, if it sends bytes for another GET each time."""
+    source = Source(max_attempts=3)
+
+    def refused(_asked: Asked) -> ScriptedAnswer:
+        source.clock.advance(0.01)
+        source.pool.script.appendleft(partial(WANTED, 4, b"abcd"))
+        assert got(source.signed_get, source.deadline()).status == 206
+        return answer(status)
+
+    source.pool.script.extend([*[refused] * 5, FINE])
+    assert opened(got(source.signed_get, source.deadline()))
+    assert source.clock.slept_s == [1.0, 2.0, 4.0, 8.0, 8.0]
+    source.pool.script.extend([refused] * 20)
+    with pytest.raises(RemoteUnavailable, match=f"answers {status}"):
+        got(source.signed_get, source.deadline())
+    source.pool.script.clear()
+    source.pool.script.extend(answer(status) for _ in range(3))
+    with pytest.raises(RemoteUnavailable, match=f"answers {status}"):
+        got(source.signed_get, source.deadline())
 
 
 @pytest.mark.parametrize("status", [403, 503])
