@@ -193,26 +193,29 @@ class SavedUrls:
         :returns: False if that failed and has to be tried again.
         """
         with self._io:
-            if self._connection is not None and self._file.removed:
-                self._connection = self._written_again(self._connection)
-            if self._connection is None:
+            while True:
+                if self._connection is not None and self._file.removed:
+                    self._connection = self._written_again(self._connection)
+                if self._connection is None:
+                    return True
+                with self._lock:
+                    batch, self._pending = self._pending, {}
+                prune = self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S
+                if not batch and not prune:
+                    return True
+                try:
+                    self._write(self._connection, batch, prune=prune)
+                except sqlite3.Error as error:
+                    with self._lock:  # changes that were noted meanwhile are newer
+                        newest = list((batch | self._pending).items())[-self._max_entries :]
+                        self._pending = dict(newest)
+                    if self._file.removed:
+                        continue  # it was removed just now
+                    self._tell(error)
+                    if not _is_damage(error):
+                        return False
+                    self._remove_damaged()
                 return True
-            with self._lock:
-                batch, self._pending = self._pending, {}
-            prune = self._clock.monotonic() - self._pruned_at >= PRUNE_INTERVAL_S
-            if not batch and not prune:
-                return True
-            try:
-                self._write(self._connection, batch, prune=prune)
-            except sqlite3.Error as error:
-                with self._lock:  # changes that were noted meanwhile are newer
-                    newest = list((batch | self._pending).items())[-self._max_entries :]
-                    self._pending = dict(newest)
-                self._tell(error)
-                if not _is_damage(error):
-                    return False
-                self._remove_damaged()
-            return True
 
     def close(self) -> None:
         """Write what is noted and close the file. May be called again."""

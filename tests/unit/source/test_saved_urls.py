@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -484,6 +485,30 @@ def test_a_file_that_is_removed_under_a_mount(
             assert mount.saved.flush()
     assert kept(path, clock) == {"A": "old", "B": "new", "C": "new"}
     assert (path.parent / "CACHEDIR.TAG").exists()
+    assert len(warnings_in(caplog)) == 1
+    assert "written again" in caplog.text
+
+
+def test_a_file_that_is_removed_during_a_write(
+    path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same, though the write fails: its changes are in the new file."""
+    with contextlib.closing(Mount(path, clock)) as mount:
+        mount.put("A", "old")
+        assert mount.saved.flush()
+        write = mount.saved._write
+        removed: list[Path] = []
+
+        def removed_before(*arguments: Any, **options: Any) -> None:
+            if not removed:
+                removed.append(path.rename(path.with_name("elsewhere")))
+            write(*arguments, **options)
+
+        mount.saved._write = removed_before  # type: ignore[method-assign]
+        mount.put("B", "new")
+        assert mount.saved.flush()
+    assert removed
+    assert kept(path, clock) == {"A": "old", "B": "new"}
     assert len(warnings_in(caplog)) == 1
     assert "written again" in caplog.text
 
