@@ -181,7 +181,7 @@ class Catalog:
         due (`refreshing`), unless the listing was imported and is younger than the TTL.
         """
         try:
-            if not self._state().full_sync_at_s or self._lacks_labels():
+            if not self._state().full_sync_at_s or self._rules_lack_labels():
                 return False
         except CatalogUnavailable as error:
             events.CATALOG_UNUSABLE.log(log, reason=error)
@@ -191,10 +191,10 @@ class Catalog:
         return True
 
     def _adopt_import(self) -> bool:
-        """Whether the listing was imported and is younger than the TTL; note its age if so."""
+        """Whether the listing was imported and no sync is due yet; note its age if so."""
         known = self._state()
         age_s = self._clock.now() - known.synced_at_s
-        if not known.is_imported or not 0 <= age_s < self._ttl_s:
+        if not known.is_imported or not 0 <= age_s < self._ttl_s or self.lacks_labels:
             return False
         self._looked_at = self._clock.monotonic() - age_s
         return True
@@ -232,12 +232,17 @@ class Catalog:
             assets.counts, self.presented.admit.types, self.presented.admit.statuses
         )
 
-    def _lacks_labels(self) -> bool:
-        """Whether the rules need labels, and no mount that needs them has saved them."""
+    @property
+    def lacks_labels(self) -> bool:
+        """Whether a layout or a rule needs labels, and no mount that needs them has saved them."""
+        return self._synchronizer.with_labels and self._saved_no_labels()
+
+    def _rules_lack_labels(self) -> bool:
         choice = self.presented.admit.choice
-        if choice is None or not choice.needs_labels or self._db.read(state.labels):
-            return False
-        return self._db.read(state.has_label_members)
+        return choice is not None and choice.needs_labels and self._saved_no_labels()
+
+    def _saved_no_labels(self) -> bool:
+        return not self._db.read(state.labels) and self._db.read(state.has_label_members)
 
     @property
     def unknown_labels(self) -> tuple[str, ...]:
@@ -473,6 +478,6 @@ class Catalog:
         if done is Synced.ELSEWHERE:
             log.debug("not refreshed here: %s", done)
         # a mount that needs no labels may be the one that lists the library
-        if done is not Synced.ELSEWHERE or not self._lacks_labels():
+        if done is not Synced.ELSEWHERE or not self._rules_lack_labels():
             self.publish()
         return done

@@ -313,6 +313,11 @@ def find_files(sources: Sequence[str], as_json: bool) -> tuple[list[Item], list[
 
     :raises NothingThere: no source exists, or there is neither a file nor a problem in them.
     """
+    if any(source.startswith(SCHEME) for source in sources):
+        raise SettingsError(
+            f"--source takes files and folders of a mount, not {SCHEME}…; mount the library first: "
+            "backlotfs mount MOUNTPOINT"
+        )
     if all(map(_is_missing, sources)):
         raise NothingThere(
             f"there is no file or folder {_first(sources)}; correct the path, or mount the library "

@@ -43,23 +43,10 @@ def _follow(
 ) -> None:
     folder = found.folder.path
     complaint = ""
-    is_first = True
     try:
-        for changes in watch(
-            folder,
-            watch_filter=lambda _change, path: _is_served(folder, path),
-            step=_STEP_MS,
-            debounce=_DEBOUNCE_MS,
-            rust_timeout=_AGAIN_MS,
-            yield_on_timeout=True,
-            stop_event=ended,
-            raise_interrupt=False,
-            ignore_permission_denied=True,
-        ):
-            # read once at the start too, for changes between the first reading and the first watch
-            if not (changes or found.waiting or is_first):
+        for changed in _changes(folder, ended):
+            if not (changed or found.waiting):
                 continue
-            is_first = False
             try:
                 again = read_folder(folder, before=found)
             except ValueError as error:
@@ -72,6 +59,33 @@ def _follow(
             found = again
     except OSError as error:  # most likely the system's limit of watches is reached
         say(f"changes of {folder} are seen at the next start only: {error}")
+
+
+def _changes(folder: Path, ended: Event) -> Iterator[bool]:
+    """At least once a second, yield whether the folder may have changed.
+
+    :raises OSError: the folder cannot be watched.
+    """
+    while not ended.is_set():
+        # read at the start too, for changes between the last reading and the first watch
+        is_first = True
+        try:
+            for changes in watch(
+                folder,
+                watch_filter=lambda _change, path: _is_served(folder, path),
+                step=_STEP_MS,
+                debounce=_DEBOUNCE_MS,
+                rust_timeout=_AGAIN_MS,
+                yield_on_timeout=True,
+                stop_event=ended,
+                raise_interrupt=False,
+                ignore_permission_denied=True,
+            ):
+                yield bool(changes) or is_first
+                is_first = False
+        except RuntimeError:  # watchfiles cannot decode the name of a file: watch again
+            ended.wait(_AGAIN_MS / 1000)
+            yield True
 
 
 def _is_served(folder: Path, path: str) -> bool:

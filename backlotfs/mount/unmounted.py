@@ -77,7 +77,8 @@ def open_library(
 ) -> OpenedLibrary:
     """Open a library: show the saved listing, or list the library if there is none yet.
 
-    A saved listing that is older than ``metadata_ttl`` is refreshed first. If the API does not
+    A saved listing that is older than ``metadata_ttl``, or lacks labels that the layout needs, is
+    refreshed first. If the API does not
     answer in time, the saved listing is shown and the refresh continues in the background.
 
     :param settings: with ``cache_bytes`` 0 or None there is no disk cache. Only one process at a
@@ -122,7 +123,7 @@ def _update_saved(library: OpenedLibrary) -> None:
     """
     catalog, clock, settings = library.stack.catalog, library.clock, library.settings
     age_s = clock.now() - library.stack.db.read(state.sync_state).synced_at_s
-    if 0 <= age_s < settings.metadata_ttl_s:
+    if 0 <= age_s < settings.metadata_ttl_s and not catalog.lacks_labels:
         return
     catalog.refresh(insists=False)  # in the background: it continues after the wait below
     until_s = clock.monotonic() + settings.limits.first_call_s

@@ -16,7 +16,9 @@ from backlotfs.emulator import EmulatedAsset, Emulator, Library
 from backlotfs.emulator.assets import FileContent
 from backlotfs.emulator.folder_library import read_folder
 from backlotfs.emulator.media_folder import MOST_LEVELS
+from backlotfs.emulator.watching import following
 from tests.emulator.probe import call, get
+from tests.support.deadlines import wait_until
 
 SECRET = b"outside of the folder"
 
@@ -189,6 +191,24 @@ def test_a_content_of_a_path_that_is_no_file(tmp_path: Path, make: object) -> No
     assert content.size == 0
     with pytest.raises(OSError, match="not a regular file"):
         content.open()
+
+
+def test_a_name_that_is_not_utf8_stops_no_watching(media: Path) -> None:
+    """Files that come, change and go are seen while such a file is there and changes too."""
+    found = read_folder(media)
+    library = Library.from_folder(media)
+    odd = Path(os.fsdecode(os.fsencode(media) + b"/bad\xff.mov"))
+    told: list[str] = []
+    with following(library, found, told.append):
+        for number in range(3):
+            odd.write_bytes(bytes(number))
+            new = media / f"new-{number}.mov"
+            new.write_bytes(b"new")
+            os.utime(new, (1, 1))  # so that it counts as complete
+            wait_until(lambda name=new.name: name in names(library), "the new file")  # type: ignore[misc]
+        new.unlink()
+        wait_until(lambda: new.name not in names(library), "the end of the file")
+    assert told == []
 
 
 def test_a_hard_link_is_the_file(media: Path, outside: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from backlotfs.emulator import EmulatedAsset, Emulator, Fault
 from backlotfs.fsspec import BacklotFileSystem
+from backlotfs.fsspec.libraries import close_libraries
 from tests.fsspec.conftest import CLIP, FILM, NOTE, SMALL, MakeFs
 from tests.support.expected_bytes import len_of, origin_bytes
 from tests.support.made_assets import MIB, video
@@ -106,6 +107,16 @@ class TestNames:
         emulator.library.add(video("new.mov"))
         fs.invalidate_cache()
         assert fs.exists("/Unlabeled/new.mov")
+
+    def test_a_layout_by_labels_over_a_listing_without_them(
+        self, make_fs: MakeFs, tmp_path: Path
+    ) -> None:
+        """The labels are fetched, though the saved listing is not old."""
+        cache = str(tmp_path / "kept")
+        assert "/clip.mov" in make_fs(cache_dir=cache).ls("/", detail=False)
+        close_libraries()
+        listed = make_fs(layout="labels", cache_dir=cache).ls("/", detail=False)
+        assert {"/News", "/Sport", "/Unlabeled"} <= set(listed)
 
     def test_two_file_systems_share_a_library(self, emulator: Emulator, make_fs: MakeFs) -> None:
         """The second one lists nothing."""

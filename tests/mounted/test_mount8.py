@@ -232,6 +232,12 @@ def test_what_is_installed(installation: Installation) -> None:
     done = installing.run(program, "--version", environment={"PYTHONPATH": "/nowhere"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("backlotfs, version")
+    python = installation.prefix / "lib" / "backlotfs" / "bin" / "python"
+    script = f"import runpy; runpy.run_path({str(program)!r}, run_name='__mp_main__')"
+    imported = installing.run(
+        python, "-I", "-c", script, environment={}
+    )  # as a process of multiprocessing does
+    assert (imported.returncode, imported.stdout, imported.stderr) == (0, "", "")
     unit = installation.prefix / "lib" / "systemd" / "system" / "backlotfs@.service"
     assert f"ExecStart={program} mount" in unit.read_text()
     assert list((installation.prefix / "lib" / "backlotfs").rglob("*.service")) == []
