@@ -195,6 +195,8 @@ class SavedUrls:
         with self._io:
             while True:
                 if self._connection is not None and self._file.removed:
+                    if self._closed:  # its folder may be removed with all that a mount has left
+                        return True
                     self._connection = self._written_again(self._connection)
                 if self._connection is None:
                     return True

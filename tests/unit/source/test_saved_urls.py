@@ -21,6 +21,7 @@ import pytest
 
 from backlotfs.api.records import SignedUrl
 from backlotfs.concurrency.clock import SystemClock
+from backlotfs.source import saved_urls
 from backlotfs.source.saved_urls import (
     MAX_URL_LENGTH,
     PRUNE_INTERVAL_S,
@@ -487,6 +488,19 @@ def test_a_file_that_is_removed_under_a_mount(
     assert (path.parent / "CACHEDIR.TAG").exists()
     assert len(warnings_in(caplog)) == 1
     assert "written again" in caplog.text
+
+
+def test_a_file_that_is_removed_before_the_end(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not made again: who unmounts and then deletes the cache wants nothing left of it."""
+    monkeypatch.setattr(saved_urls, "WRITE_AFTER_S", 60.0)  # only the end writes
+    with contextlib.closing(Mount(path, clock)) as mount:
+        mount.put("A", "old")
+        assert mount.saved.flush()
+        mount.put("B", "new")
+        shutil.rmtree(path.parent.parent)
+    assert not path.parent.parent.exists()
 
 
 def test_a_file_that_is_removed_during_a_write(
