@@ -304,10 +304,10 @@ def test_an_address_that_hangs_leaves_time_for_the_next(
         return [*look_up("127.0.0.2", *rest), *look_up("127.0.0.1", *rest)]
 
     monkeypatch.setattr(socket, "getaddrinfo", both)
-    with socket.create_server(("127.0.0.2", 0)) as hangs:
-        port = hangs.getsockname()[1]
-        # sends no HTTP and no TLS
-        with socket.create_server(("127.0.0.1", port)) as other:
+    # sends no HTTP and no TLS; a free port of the usual address is also free at the other one
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with socket.create_server(("127.0.0.2", port)):
             threading.Thread(target=_hang_up, args=(other,), daemon=True).start()
             url = f"{scheme}://{scheme}.hangs.example:{port}/"
             with pytest.raises(RemoteUnavailable, match=r"broke the connection off|TLS with"):
